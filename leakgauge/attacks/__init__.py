@@ -1,0 +1,1 @@
+"""Attacks: a paper is a recipe of parts around one engine, `matching`."""

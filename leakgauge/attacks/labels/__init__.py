@@ -1,0 +1,1 @@
+"""Labels: what an adversary makes of them."""

@@ -1,0 +1,1 @@
+"""Likelihoods: -log p(update | x)."""

@@ -1,0 +1,1 @@
+"""Priors: -log p(x)."""

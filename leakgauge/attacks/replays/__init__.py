@@ -1,0 +1,1 @@
+"""Replays: how an adversary turns a candidate into an update."""

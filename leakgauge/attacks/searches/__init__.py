@@ -1,0 +1,1 @@
+"""Searches: how an objective is minimized."""

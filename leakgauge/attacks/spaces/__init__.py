@@ -1,0 +1,1 @@
+"""Spaces: where a search walks."""

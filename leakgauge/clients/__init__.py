@@ -1,0 +1,1 @@
+"""Clients: how a batch becomes an update."""

@@ -1,0 +1,58 @@
+"""FedAvg: local training, then the difference of the weights (McMahan et al., AISTATS 2017, arXiv 1602.05629, Algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Literal, final
+
+import torch
+
+from leakgauge import tree
+from leakgauge.algorithm import Count, algorithm
+from leakgauge.autodiff import is_replayed
+from leakgauge.clients.gradients import MeanGradient
+from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.protocols import GradientRule, Optimizer
+from leakgauge.types import Batch, Client, Model, Params, Rng, Update
+
+
+@final
+@algorithm
+class FedAvg:
+    """Trains for some epochs of mini-batches and sends weights before minus weights after.
+
+    `batch_size` None means the whole batch. Without an `rng` (an attacker's replay) the examples keep their order. `batchnorm`
+    as in FedSGD; in "train" mode the running statistics are carried along and sent.
+    """
+
+    epochs: Count = 1
+    batch_size: Count | None = None
+    optimizer: Optimizer = SGD()
+    batchnorm: Literal["eval", "train"] = "eval"
+    gradient: GradientRule = MeanGradient()
+
+    def __call__(self, model: Model, batch: Batch, /, *, rng: Rng | None = None) -> Update:
+        """Return before minus after; differentiable through every local step where the batch is."""
+        attached = is_replayed(batch)
+        current = model
+        state: Mapping[str, Params] = {}
+        steps = 0
+        for part in self._mini_batches(batch, rng):
+            values, buffers = self.gradient(current, part, training=self.batchnorm == "train", rng=rng)
+            params, state = self.optimizer.step(current.params, values, state)
+            current = replace(current, params=params if attached else tree.detach(params), buffers=buffers)
+            steps += 1
+        delta = tree.apply(torch.sub, model.params, current.params)
+        scale = self.optimizer.learning_rate * steps if self.optimizer.is_plain else None
+        return Update(delta=delta, examples=len(batch), scale=scale, buffers=current.buffers)
+
+    def with_gradient(self, rule: GradientRule, /) -> Client:
+        """Return this client with another gradient rule."""
+        return replace(self, gradient=rule)
+
+    def _mini_batches(self, batch: Batch, rng: Rng | None) -> Iterator[Batch]:
+        for _ in range(self.epochs):
+            order = torch.arange(len(batch)) if rng is None else torch.randperm(len(batch), generator=rng)
+            for rows in torch.split(order.to(batch.x.device), self.batch_size or len(batch)):
+                yield batch[rows]

@@ -1,0 +1,33 @@
+"""FedSGD: one gradient of the whole batch (McMahan et al., AISTATS 2017, arXiv 1602.05629)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, final
+
+from leakgauge.algorithm import algorithm
+from leakgauge.clients.gradients import MeanGradient
+from leakgauge.protocols import GradientRule
+from leakgauge.types import Batch, Client, Model, Rng, Update
+
+
+@final
+@algorithm
+class FedSGD:
+    """Sends the mean gradient of its batch.
+
+    `batchnorm` is the mode of BatchNorm layers: with running statistics ("eval", the setting of most attack papers) or with
+    those of the batch ("train", what clients do in practice).
+    """
+
+    batchnorm: Literal["eval", "train"] = "eval"
+    gradient: GradientRule = MeanGradient()
+
+    def __call__(self, model: Model, batch: Batch, /, *, rng: Rng | None = None) -> Update:
+        """Return the gradient, with scale 1."""
+        values, buffers = self.gradient(model, batch, training=self.batchnorm == "train", rng=rng)
+        return Update(delta=values, examples=len(batch), scale=1.0, buffers=buffers)
+
+    def with_gradient(self, rule: GradientRule, /) -> Client:
+        """Return this client with another gradient rule."""
+        return replace(self, gradient=rule)

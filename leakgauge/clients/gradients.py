@@ -1,0 +1,19 @@
+"""The plain gradient rule: the mean over the mini-batch."""
+
+from __future__ import annotations
+
+from typing import final
+
+from leakgauge.algorithm import algorithm
+from leakgauge.autodiff import Gradient, loss_gradient
+from leakgauge.types import Batch, Model, Rng
+
+
+@final
+@algorithm
+class MeanGradient:
+    """The gradient of the mean loss, without protection."""
+
+    def __call__(self, model: Model, batch: Batch, /, *, training: bool, rng: Rng | None) -> Gradient:  # noqa: ARG002
+        """Return the gradient; no chance is involved."""
+        return loss_gradient(model, batch, training=training)

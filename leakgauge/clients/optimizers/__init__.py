@@ -1,0 +1,1 @@
+"""Local optimizers as pure steps, differentiable and equal to `torch.optim`."""

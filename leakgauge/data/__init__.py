@@ -1,0 +1,1 @@
+"""Data: where private examples come from."""

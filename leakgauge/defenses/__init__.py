@@ -1,0 +1,1 @@
+"""Defenses: each turns a client into a safer client."""

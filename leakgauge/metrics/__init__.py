@@ -1,0 +1,1 @@
+"""Metrics: how like its truth a guess is."""

@@ -1,0 +1,1 @@
+"""Victims: the architectures under audit, with seeded initialization."""
