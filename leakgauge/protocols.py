@@ -27,10 +27,12 @@ __all__ = [
     "Attack",
     "Client",
     "Data",
+    "Diagnosable",
     "Defense",
     "Found",
     "GradientDefense",
     "GradientRule",
+    "Informable",
     "Labels",
     "Likelihood",
     "Metric",
@@ -134,6 +136,24 @@ class Attack(Protocol):
 
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
         """Return the guess. Raises OutOfScope where the attack does not apply to this model or update."""
+        ...
+
+
+@runtime_checkable
+class Informable(Protocol):
+    """An attack that has a stronger self for when everything is granted: the positive control."""
+
+    def informed(self) -> Attack:
+        """Return the attack that uses every grant."""
+        ...
+
+
+@runtime_checkable
+class Diagnosable(Protocol):
+    """An attack whose objective can be evaluated at a batch: after the attack, to say why it failed."""
+
+    def loss_at(self, seen: Observation, batch: Batch, /) -> Tensor:
+        """Return the attack's objective at this batch, a scalar."""
         ...
 
 

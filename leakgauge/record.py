@@ -1,0 +1,84 @@
+"""What an audit leaves behind: plain values that JSON holds, readable without torch and without any plugin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, final
+
+SCHEMA_VERSION = 1
+
+Outcome = Literal["leaks", "no leak found by these attacks", "inconclusive"]
+Ending = Literal["ok", "diverged", "out_of_scope", "failed", "timed_out"]
+Numbers = tuple[float | None, ...]
+"""One number per example; None where there is none (not matched, not finite)."""
+
+
+@final
+@dataclass(frozen=True)
+class Verdict:
+    """The answer, and the sentence that says why."""
+
+    outcome: Outcome
+    reason: str
+
+
+@final
+@dataclass(frozen=True)
+class Trial:
+    """One attack on one update, judged against the secret batch."""
+
+    attack: str  # how the attack describes itself
+    status: Ending
+    seconds: float
+    message: str = ""
+    scores: dict[str, Numbers] = field(default_factory=dict)  # metric -> [n]
+    ranks: tuple[int, ...] | None = None  # [n], 1 is best
+    label_accuracy: float | None = None
+    losses: Numbers = ()  # [restarts], the attack's own
+    loss_at_truth: float | None = None  # the attack's objective at the secret, computed after the attack, for diagnosis
+
+
+@final
+@dataclass(frozen=True)
+class Setting:
+    """Under what conditions the scores were reached."""
+
+    threat: str
+    granted: tuple[str, ...]
+    withheld: tuple[str, ...]
+    examples: int
+    input_shape: tuple[int, ...]
+    classes: int
+    class_names: tuple[str, ...]  # of the secret examples, in order
+    parameters: int  # numbers in the model
+    sent: int  # numbers in the update
+    client: str
+    defenses: tuple[str, ...]
+    candidates: int | None  # images among which the truth is looked for, the truth included
+    threshold: float  # dB
+    margin: float  # dB above the floor
+
+
+@final
+@dataclass(frozen=True)
+class Record:
+    """One audit, whole. `trials` holds "attack", and the controls "floor", "blind" and "positive control"."""
+
+    key: str
+    name: str
+    seed: int
+    status: Ending
+    verdict: Verdict
+    setting: Setting | None
+    trials: dict[str, Trial]
+    seconds: float
+    spec: dict[str, Any]  # canonical, reproduces the audit; empty for an audit of live objects
+    environment: dict[str, str]
+    diagnosis: tuple[str, ...] = ()
+    error: str | None = None  # a traceback, where status is failed
+    schema_version: Literal[1] = SCHEMA_VERSION
+
+
+ATTACK, FLOOR, BLIND, CONTROL = "attack", "floor", "blind", "positive control"
+"""The names of the trials: the audited attack; the same one on an update of other data; a guess without any update; the
+strongest setting of the attack on the undefended client."""

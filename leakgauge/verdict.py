@@ -1,0 +1,98 @@
+"""From scores to an answer: leaks, no leak found by these attacks, or inconclusive, always with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+
+from leakgauge.statistics import identification_p_value
+
+from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, Setting, Trial, Verdict
+
+
+def decide(trials: Mapping[str, Trial], setting: Setting, alpha: float) -> Verdict:
+    """Judge the attack against its controls.
+
+    Whatever leaks, leaks; that nothing leaked counts only if the attack worked and its positive control leaked.
+    """
+    evidence = leakage(ATTACK, trials, setting, alpha)
+    if evidence:
+        return Verdict("leaks", evidence)
+    attack = trials[ATTACK]
+    if attack.status != "ok":
+        return Verdict(
+            "inconclusive", f"The attack did not end well ({attack.status}): {attack.message or 'its loss is no number'}."
+        )
+    if not leakage(CONTROL, trials, setting, alpha):
+        return Verdict(
+            "inconclusive",
+            "The positive control failed: not even the undefended update, with everything granted to the adversary, could be "
+            "inverted, so finding nothing says nothing. Use a stronger attack, more steps or more restarts.",
+        )
+    return Verdict(
+        "no leak found by these attacks",
+        "The attack stayed at its floor, while the same attack inverted the undefended update. "
+        "A stronger attack may still succeed; this is evidence, not a proof.",
+    )
+
+
+def leakage(name: str, trials: Mapping[str, Trial], setting: Setting, alpha: float) -> str:
+    """Say what shows that a trial gave private data away; empty if nothing does."""
+    found = []
+    recovered = recovered_examples(name, trials, setting)
+    if recovered:
+        best = max(trials[name].scores["psnr"][row] or -inf for row in recovered)
+        found.append(
+            f"{len(recovered)} of {setting.examples} examples recovered at {setting.threshold:g} dB or more (best {best:.1f} dB, "
+            f"at least {setting.margin:g} dB above the floor)"
+        )
+    if is_identified(name, trials, setting, alpha) and not is_identified(FLOOR, trials, setting, alpha):
+        first = sum(rank == 1 for rank in trials[name].ranks or ())
+        found.append(f"{first} of {setting.examples} identified first among {setting.candidates} images")
+    return "; ".join(found) and f"{'; '.join(found)}."
+
+
+def recovered_examples(name: str, trials: Mapping[str, Trial], setting: Setting) -> list[int]:
+    """The rows whose PSNR reaches the threshold and exceeds that of every floor by the margin."""
+    rows = []
+    for row, value in enumerate(trials[name].scores.get("psnr", ())):
+        floors = [trials[floor].scores["psnr"][row] for floor in (FLOOR, BLIND) if floor in trials and trials[floor].scores]
+        floor = max((score for score in floors if score is not None), default=-inf)
+        if value is not None and value >= max(setting.threshold, floor + setting.margin):
+            rows.append(row)
+    return rows
+
+
+def is_identified(name: str, trials: Mapping[str, Trial], setting: Setting, alpha: float) -> bool:
+    """Whether chance explains the number of truths that rank first with probability below alpha."""
+    trial = trials.get(name)
+    if trial is None or not trial.ranks or setting.candidates is None:
+        return False
+    return identification_p_value(trial.ranks, setting.candidates) <= alpha
+
+
+def diagnose(trials: Mapping[str, Trial], setting: Setting) -> tuple[str, ...]:
+    """Say why an attack may have failed, from its own loss against the loss at the truth, and from counting unknowns."""
+    notes = []
+    unknowns = setting.examples
+    for side in setting.input_shape:
+        unknowns *= side
+    if setting.sent < unknowns:
+        notes.append(
+            f"The update holds {setting.sent:,} numbers for {unknowns:,} unknown pixels: it cannot determine them without a prior."
+        )
+    attack = trials[ATTACK]
+    losses = [loss for loss in attack.losses if loss is not None]
+    if attack.loss_at_truth is None or not losses or recovered_examples(ATTACK, trials, setting):
+        return tuple(notes)
+    best, truth = min(losses), attack.loss_at_truth
+    if best > truth + 0.01 * abs(truth) + 1e-9:
+        notes.append(
+            f"The search ended at a loss of {best:.3g}, above the {truth:.3g} at the truth: more steps or restarts may still find it."
+        )
+    else:
+        notes.append(
+            f"The search reached a loss of {best:.3g}, no higher than the {truth:.3g} at the truth: the objective itself does not "
+            "single out the private data (a defense, a wrong replay, or too strong a prior)."
+        )
+    return tuple(notes)
