@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 Outcome = Literal["leaks", "no leak found by these attacks", "inconclusive"]
 Ending = Literal["ok", "diverged", "out_of_scope", "failed", "timed_out"]

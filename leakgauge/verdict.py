@@ -88,7 +88,7 @@ def diagnose(trials: Mapping[str, Trial], setting: Setting) -> tuple[str, ...]:
     best, truth = min(losses), attack.loss_at_truth
     if best > truth + 0.01 * abs(truth) + 1e-9:
         notes.append(
-            f"The search ended at a loss of {best:.3g}, above the {truth:.3g} at the truth: more steps or restarts may still find it."
+            f"The search ended at a loss of {best:.3g}, above the {truth:.3g} at the truth: more steps or restarts may find it."
         )
     else:
         notes.append(
