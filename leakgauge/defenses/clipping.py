@@ -1,0 +1,28 @@
+"""Clipping of the whole update (Pascanu et al., ICML 2013, arXiv 1211.5063; per client: McMahan et al., ICLR 2018)."""
+
+from __future__ import annotations
+
+from typing import final
+
+from leakgauge import tree
+from leakgauge.algorithm import Positive, algorithm
+from leakgauge.defenses.transformed import Transformed
+from leakgauge.types import Client, Params, Rng
+
+
+@final
+@algorithm
+class Clipping:
+    """Scales the update down to an L2 norm, over all tensors together, of at most `norm`."""
+
+    norm: Positive = 1.0
+
+    def protect(self, client: Client, /) -> Client:
+        """Return the client with a clipped update."""
+        return Transformed(client, self)
+
+    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:  # noqa: ARG002
+        """Return the clipped numbers; no chance is involved."""
+        # The clamp is on the square: a norm has no derivative at 0, and a replay must not turn into nan there.
+        excess = (tree.squared_norm(delta) / self.norm**2).clamp(min=1)
+        return tree.apply(lambda value: value * excess.rsqrt(), delta)

@@ -1,0 +1,61 @@
+"""Additive noise on the update (Zhu et al., Deep Leakage from Gradients, NeurIPS 2019, arXiv 1906.08935, section 5.1)."""
+
+from __future__ import annotations
+
+from typing import final
+
+from torch import Tensor
+
+from leakgauge import tree
+from leakgauge.algorithm import NonNegative, algorithm
+from leakgauge.defenses.transformed import Transformed
+from leakgauge.rng import normal_like
+from leakgauge.types import Client, Params, Rng
+
+
+@final
+@algorithm
+class GaussianNoise:
+    """Adds N(0, sigma^2) to every number, drawn anew for each tensor.
+
+    Without an `rng` nothing is added, the mean of the noise.
+    """
+
+    sigma: NonNegative = 0.01
+
+    def protect(self, client: Client, /) -> Client:
+        """Return the client with noise on its update."""
+        return Transformed(client, self)
+
+    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
+        """Return the noisy numbers."""
+        if rng is None:
+            return delta
+        return tree.apply(lambda value: value + self.sigma * normal_like(value, rng), delta)
+
+
+@final
+@algorithm
+class LaplaceNoise:
+    """Adds Laplace(0, scale) to every number, drawn anew for each tensor; its standard deviation is sqrt(2) times the scale.
+
+    Without an `rng` nothing is added, the mean of the noise.
+    """
+
+    scale: NonNegative = 0.01
+
+    def protect(self, client: Client, /) -> Client:
+        """Return the client with noise on its update."""
+        return Transformed(client, self)
+
+    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
+        """Return the noisy numbers."""
+        if rng is None:
+            return delta
+        return tree.apply(lambda value: value + self.scale * _laplace_like(value, rng), delta)
+
+
+def _laplace_like(like: Tensor, rng: Rng) -> Tensor:
+    """Standard Laplace draws: the difference of two exponentials, finite where the inverse of the distribution is not."""
+    draws = like.new_empty((2, *like.shape), device="cpu").exponential_(generator=rng)
+    return (draws[0] - draws[1]).to(like.device)

@@ -1,0 +1,67 @@
+"""Secure aggregation: the server sees the sum over many clients only (Bonawitz et al., CCS 2017, doi 10.1145/3133956.3133982)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+from leakgauge import tree
+from leakgauge.algorithm import Count, algorithm
+from leakgauge.defenses.transformed import exchange_gradient
+from leakgauge.errors import UsageError
+from leakgauge.protocols import GradientRule
+from leakgauge.types import Batch, Client, Model, Rng, Update
+
+
+@final
+@algorithm
+class SecureAggregation:
+    """Spreads the batch evenly over `clients`, in order, and sends the mean of their updates alone.
+
+    An idealized protocol: exact arithmetic, no dropouts, and no client on the server's side. Defenses listed before it act
+    within each client, those after it on the mean.
+    """
+
+    clients: Count = 4
+
+    def protect(self, client: Client, /) -> Client:
+        """Return a group of such clients behind an aggregator."""
+        return Aggregated(client, self)
+
+
+@final
+@dataclass(frozen=True)
+class Aggregated:
+    """Equal clients, each with its part of the batch, seen as one."""
+
+    client: Client
+    defense: SecureAggregation
+
+    def __call__(self, model: Model, batch: Batch, /, *, rng: Rng | None = None) -> Update:
+        """Return the mean update for all examples, at the clients' scale. Raises UsageError if the batch does not divide."""
+        count = self.defense.clients
+        if len(batch) == 0 or len(batch) % count:
+            raise UsageError(
+                f"SecureAggregation.clients: got {count} for {len(batch)} examples, expected a divisor of the batch; "
+                "change the number of clients or of examples"
+            )
+        parts = torch.split(torch.arange(len(batch), device=batch.x.device), len(batch) // count)
+        first, *rest = [self.client(model, batch[rows], rng=rng) for rows in parts]
+        return replace(
+            first,
+            delta=tree.apply(_mean, first.delta, *(update.delta for update in rest)),
+            buffers=tree.apply(_mean, first.buffers, *(update.buffers for update in rest)),
+            examples=len(batch),
+        )
+
+    def with_gradient(self, rule: GradientRule, /) -> Client:
+        """Return such clients with another gradient rule each. Raises UsageError where they have none."""
+        return replace(self, client=exchange_gradient(self.client, rule))
+
+
+def _mean(*values: Tensor) -> Tensor:
+    """The mean; of counters (BatchNorm's num_batches_tracked) the first, which all clients share."""
+    return torch.stack(values).mean(0) if values[0].is_floating_point() else values[0]

@@ -1,0 +1,39 @@
+"""signSGD: one bit per number (Bernstein et al., ICML 2018, arXiv 1802.04434, Algorithm 1)."""
+
+from __future__ import annotations
+
+from typing import final
+
+from torch import Tensor
+
+from leakgauge import tree
+from leakgauge.algorithm import algorithm
+from leakgauge.defenses.transformed import Transformed
+from leakgauge.types import Client, Params, Rng
+
+
+@final
+@algorithm
+class Sign:
+    """Sends the sign of each number (0 for 0); `scaled` multiplies it by the tensor's mean magnitude.
+
+    The scaled form is that of EF-signSGD (Karimireddy et al., ICML 2019, arXiv 1901.09847), without the error feedback.
+
+    A sign has derivative 0 almost everywhere, so that a replay could not learn from it. Gradients therefore pass straight
+    through (Bengio et al., 2013, arXiv 1308.3432), as if the numbers were sent themselves; the values are the exact ones.
+    """
+
+    scaled: bool = False
+
+    def protect(self, client: Client, /) -> Client:
+        """Return the client with an update of signs."""
+        return Transformed(client, self)
+
+    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:  # noqa: ARG002
+        """Return the signs; no chance is involved."""
+        return tree.apply(self._sign, delta)
+
+    def _sign(self, value: Tensor) -> Tensor:
+        number = value.detach()
+        sent = number.sign() * number.abs().mean() if self.scaled else number.sign()
+        return sent + (value - number)  # the bracket is exactly 0 and carries the gradient

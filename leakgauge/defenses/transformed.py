@@ -1,0 +1,49 @@
+"""The shared wrapper of every defense that changes the update after the client has computed it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol, final
+
+from leakgauge.errors import UsageError
+from leakgauge.protocols import GradientDefense, GradientRule
+from leakgauge.types import Batch, Client, Model, Params, Rng, Update
+
+
+class Transform(Protocol):
+    """A defense as a function on the numbers of an update."""
+
+    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
+        """Return what leaves the client in place of `delta`; without `rng`, the part that is not chance."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class Transformed:
+    """A client whose `delta` passes through a defense before it leaves; all else is sent as it was."""
+
+    client: Client
+    defense: Transform
+
+    def __call__(self, model: Model, batch: Batch, /, *, rng: Rng | None = None) -> Update:
+        """Return the defended update. The client draws first, so that its own chance is the same with and without defense."""
+        update = self.client(model, batch, rng=rng)
+        return replace(update, delta=self.defense.transform(update.delta, rng=rng))
+
+    def with_gradient(self, rule: GradientRule, /) -> Client:
+        """Return this defense around the client with another gradient rule. Raises UsageError where that has none."""
+        return replace(self, client=exchange_gradient(self.client, rule))
+
+
+def exchange_gradient(client: Client, rule: GradientRule) -> Client:
+    """Return the client with another gradient rule.
+
+    Raises UsageError if the client computes its update without a rule that could be exchanged.
+    """
+    if not isinstance(client, GradientDefense):
+        raise UsageError(
+            f"client: got {client!r}, which {type(rule).__name__} cannot defend, expected a client whose gradient rule can be "
+            "exchanged (with_gradient), such as fedsgd or fedavg; choose one of these or drop the defense"
+        )
+    return client.with_gradient(rule)
