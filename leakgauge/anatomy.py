@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from leakgauge.errors import OutOfScope
-from leakgauge.types import Model
+from leakgauge.types import Model, Observation
 
 
 class Linear(NamedTuple):
@@ -49,6 +49,13 @@ def batch_norms(model: Model) -> dict[str, nn.modules.batchnorm._BatchNorm]:
     """The BatchNorm layers that keep running statistics, by name."""
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     return {name: layer for name, layer in model.net.named_modules() if isinstance(layer, kinds) and layer.track_running_stats}
+
+
+def seen_tensor(seen: Observation, name: str) -> Tensor:
+    """The tensor of that name in an update. Raises OutOfScope where the client kept it to itself."""
+    if name not in seen.update.delta:
+        raise OutOfScope(f"the update does not hold {name!r}")
+    return seen.update.delta[name]
 
 
 def _names(layer: str, module: nn.Linear) -> Linear:

@@ -19,7 +19,7 @@ from leakgauge.protocols import Attack, Client, Defense, Diagnosable, Informable
 from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, Record, Setting, Trial
 from leakgauge.rng import stream
 from leakgauge.threat import ADAPTIVE, observe, require
-from leakgauge.types import Batch, Capability, Model, Observation, ThreatModel, Tick, no_tick
+from leakgauge.types import Batch, Capability, Model, Observation, ThreatModel, Tick, no_tick, part_of
 from leakgauge.verdict import decide, diagnose
 
 
@@ -118,7 +118,7 @@ def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
         )
         if name == ATTACK:
             sent = sum(value.numel() for value in seen.update.delta.values())
-        part = _part_of(tick, done, len(cases))
+        part = part_of(tick, done, len(cases))
         trials[name], guesses[name] = _attack_and_judge(seen, case, scene, plan, candidates, part)
     if CONTROL not in trials:  # the audited attack already had every advantage
         trials[CONTROL], guesses[CONTROL] = trials[ATTACK], guesses[ATTACK]
@@ -142,7 +142,7 @@ def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
 def _cases(scene: Scene, plan: Plan, decoy: Batch | None) -> dict[str, _Case]:
     """What is run. The floor is the same attack on an update of other data: what it scores, it scores without the secret."""
     control = plan.control or (plan.attack.informed() if isinstance(plan.attack, Informable) else plan.attack)
-    informed = ThreatModel(plan.threat.name, plan.threat.grants | {Capability.PUBLIC_DATA})
+    informed = ThreatModel(plan.threat.name, plan.threat.grants | {Capability.COUNT, Capability.PUBLIC_DATA})
     cases = {ATTACK: _Case(scene.secret, plan.attack, plan.threat, plan.defenses)}
     if decoy is not None:
         cases[FLOOR] = _Case(decoy, plan.attack, plan.threat, plan.defenses)
@@ -209,7 +209,3 @@ def _setting(scene: Scene, plan: Plan, candidates: Tensor | None, sent: int) -> 
 
 def _numbers(values: Tensor) -> tuple[float | None, ...]:
     return tuple(value if math.isfinite(value) else None for value in values.tolist())
-
-
-def _part_of(tick: Tick, done: int, parts: int) -> Tick:
-    return lambda share: tick((done + share) / parts)

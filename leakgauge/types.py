@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from leakgauge.errors import UsageError
+
 Params = Mapping[str, Tensor]
 Rng = torch.Generator
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -20,6 +22,11 @@ Tick = Callable[[float], None]
 
 def no_tick(_: float) -> None:
     """Report progress to nobody."""
+
+
+def part_of(tick: Tick, done: int, parts: int) -> Tick:
+    """The progress of one part, of which `done` came before, as progress of the whole."""
+    return lambda share: tick((done + share) / parts)
 
 
 @final
@@ -39,11 +46,19 @@ class Inputs:
 
     def normalize(self, x: Tensor) -> Tensor:
         """Pixels [n, *shape] to what the first layer sees."""
+        if self._is_identity:
+            return x
         return (x - self._per_channel(self.mean, x)) / self._per_channel(self.std, x)
 
     def denormalize(self, x: Tensor) -> Tensor:
         """The inverse of `normalize`."""
+        if self._is_identity:
+            return x
         return x * self._per_channel(self.std, x) + self._per_channel(self.mean, x)
+
+    @property
+    def _is_identity(self) -> bool:
+        return self.mean == (0.0,) and self.std == (1.0,)
 
     def _per_channel(self, values: tuple[float, ...], x: Tensor) -> Tensor:
         return x.new_tensor(values).reshape(-1, *[1] * (len(self.shape) - 1))
@@ -170,6 +185,13 @@ class Observation:
     client: Client | None = None  # PROCEDURE; the defended one with DEFENSE
     labels: Tensor | None = None  # LABELS: [n], sorted, so that their order says nothing
     public: Batch | None = None  # PUBLIC_DATA
+
+    @property
+    def count(self) -> int:
+        """The number of examples. Raises UsageError where COUNT is not granted."""
+        if self.update.examples is None:
+            raise UsageError(f"threat: {self.threat.name!r} does not grant count, which this attack needs; choose server or wider")
+        return self.update.examples
 
 
 class Status(StrEnum):

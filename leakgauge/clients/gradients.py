@@ -14,6 +14,6 @@ from leakgauge.types import Batch, Model, Rng
 class MeanGradient:
     """The gradient of the mean loss, without protection."""
 
-    def __call__(self, model: Model, batch: Batch, /, *, training: bool, rng: Rng | None) -> Gradient:  # noqa: ARG002
+    def __call__(self, model: Model, batch: Batch, /, *, training: bool, rng: Rng | None) -> Gradient:
         """Return the gradient; no chance is involved."""
         return loss_gradient(model, batch, training=training)

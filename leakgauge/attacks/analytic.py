@@ -1,0 +1,70 @@
+"""Analytic inversion of a linear layer with bias (Phong et al., IEEE TIFS 2018; Geiping et al., NeurIPS 2020, Prop. 3.1)."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from leakgauge.algorithm import algorithm
+from leakgauge.anatomy import input_layer, seen_tensor
+from leakgauge.attacks.labels.gradinversion import GradInversionRule
+from leakgauge.errors import OutOfScope
+from leakgauge.protocols import Labels
+from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
+
+
+@final
+@algorithm
+class Analytic:
+    """Reads the input off the first layer: row i of its weight gradient is its bias gradient i times the input.
+
+    One example is the least-squares solution over all rows, exact up to rounding, whatever the update's scale. For several
+    examples each row gives a mixture of the inputs that activate its unit; units that only one example activates all give that
+    very example, so the mixtures that occur more than once are taken first (ReLU nets with many more units than examples).
+    """
+
+    labels: Labels = GradInversionRule()
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """COUNT, and what the label rule needs."""
+        return frozenset({Capability.COUNT}) | self.labels.needs
+
+    def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
+        """Return the inputs. Raises OutOfScope unless the first layer is linear with bias, and both were sent."""
+        count = seen.count
+        weight, bias = input_layer(seen.model)
+        rows, factors = seen_tensor(seen, weight), seen_tensor(seen, bias or "bias")
+        if not factors.any():
+            raise OutOfScope("every bias gradient of the first layer is 0: no unit was active")
+        flat = _one(rows, factors) if count == 1 else _several(rows, factors, count)
+        x = seen.model.inputs.denormalize(flat.reshape(-1, *seen.model.inputs.shape))
+        y = self.labels.infer(seen, count, rng=rng)[: len(x)]
+        tick(1.0)
+        return Reconstruction(Batch(x, y), losses=torch.full((1,), torch.nan))
+
+
+def _one(rows: Tensor, factors: Tensor) -> Tensor:
+    """The x that minimizes the squared error of rows = outer(factors, x): [1, d]."""
+    return (factors @ rows / factors.square().sum()).unsqueeze(0)
+
+
+def _several(rows: Tensor, factors: Tensor, count: int) -> Tensor:
+    """Up to `count` distinct mixtures rows[i] / factors[i], those with the nearest twin first: [<= count, d]."""
+    strongest = factors.abs().topk(min(len(factors), _MOST_ROWS)).indices
+    strongest = strongest[factors[strongest] != 0]
+    mixtures = rows[strongest] / factors[strongest, None]
+    distances = torch.cdist(mixtures, mixtures)
+    twins = distances.clone().fill_diagonal_(torch.inf).amin(dim=1)
+    apart = 1e-3 * mixtures.shape[1] ** 0.5
+    chosen: list[int] = []
+    for row in twins.argsort().tolist():
+        if len(chosen) < count and all(distances[row, other] > apart for other in chosen):
+            chosen.append(row)
+    return mixtures[chosen]
+
+
+_MOST_ROWS = 2048
+"""Rows that are compared with each other: the distances take their square in memory."""

@@ -1,0 +1,73 @@
+"""Floors: guesses that no update helped, above which a score must rise to count as leakage."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+
+from leakgauge.algorithm import Count, NonNegative, Positive, algorithm
+from leakgauge.attacks.labels.joint import Joint
+from leakgauge.attacks.likelihoods.uninformative import Uninformative
+from leakgauge.attacks.matching import Matching
+from leakgauge.attacks.priors.total_variation import TotalVariation
+from leakgauge.attacks.replays.one_gradient import OneGradient
+from leakgauge.attacks.searches.adam import Adam
+from leakgauge.attacks.spaces.pixels import Pixels
+from leakgauge.errors import UsageError
+from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
+
+
+@final
+@algorithm
+class MeanImage:
+    """The mean of public images, or gray where there are none: the best blind guess under squared error."""
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """COUNT."""
+        return frozenset({Capability.COUNT})
+
+    def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
+        """Return the same image for every example."""
+        inputs, count = seen.model.inputs, seen.count
+        like = next(iter(seen.update.delta.values()))
+        gray = like.new_full(inputs.shape, (inputs.low + inputs.high) / 2)
+        image = gray if seen.public is None else seen.public.x.mean(dim=0)
+        tick(1.0)
+        return _guess(Batch(image.expand(count, *inputs.shape).clone(), torch.zeros(count, dtype=torch.long)))
+
+
+@final
+@algorithm
+class RandomImage:
+    """Other images of the same kind, drawn by chance."""
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """COUNT and PUBLIC_DATA."""
+        return frozenset({Capability.COUNT, Capability.PUBLIC_DATA})
+
+    def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
+        """Return public examples with their labels."""
+        if seen.public is None:
+            raise UsageError("threat: does not grant public_data, which random_image needs; choose informed or wider")
+        rows = torch.randint(len(seen.public), (seen.count,), generator=rng).to(seen.public.x.device)
+        tick(1.0)
+        return _guess(seen.public[rows])
+
+
+def prior_only(steps: Count = 300, learning_rate: Positive = 0.1, total_variation: NonNegative = 0.1) -> Matching:
+    """What Inverting Gradients finds when it looks at its prior alone."""
+    return Matching(
+        likelihood=Uninformative(),
+        priors=(TotalVariation(weight=total_variation),),
+        space=Pixels(),
+        replay=OneGradient(scaled=False),
+        labels=Joint(),
+        search=Adam(learning_rate=learning_rate, steps=steps, signed=True, schedule="step"),
+    )
+
+
+def _guess(batch: Batch) -> Reconstruction:
+    return Reconstruction(batch, losses=torch.full((1,), torch.nan))

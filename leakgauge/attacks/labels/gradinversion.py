@@ -1,0 +1,33 @@
+"""GradInversion's rule: one label per class with a negative row minimum (Yin et al., CVPR 2021, Eq. 7)."""
+
+from __future__ import annotations
+
+from typing import final
+
+from torch import Tensor
+
+from leakgauge.algorithm import algorithm
+from leakgauge.anatomy import head, seen_tensor
+from leakgauge.errors import OutOfScope
+from leakgauge.types import Capability, Observation, Rng
+
+
+@final
+@algorithm
+class GradInversionRule:
+    """The classes whose rows of the last layer's weight gradient have the smallest minima.
+
+    It assumes that no class occurs twice. Raises OutOfScope for more examples than classes.
+    """
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """Nothing but the update."""
+        return frozenset()
+
+    def infer(self, seen: Observation, count: int, /, *, rng: Rng) -> Tensor:
+        """Return `count` different classes, sorted."""
+        if count > seen.model.inputs.classes:
+            raise OutOfScope(f"GradInversion's rule finds one label a class: {count} examples, {seen.model.inputs.classes} classes")
+        minima = seen_tensor(seen, head(seen.model).weight).amin(dim=1)
+        return minima.argsort()[:count].sort().values

@@ -1,0 +1,26 @@
+"""The granted procedure: the adversary does with its candidate what the client did with its data."""
+
+from __future__ import annotations
+
+from typing import final
+
+from leakgauge.algorithm import algorithm
+from leakgauge.errors import UsageError
+from leakgauge.types import Batch, Capability, Observation, Params
+
+
+@final
+@algorithm
+class Granted:
+    """Runs the client that the threat model grants: local training is unrolled, a known defense applied."""
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """PROCEDURE."""
+        return frozenset({Capability.PROCEDURE})
+
+    def __call__(self, seen: Observation, batch: Batch, /) -> Params:
+        """Return the update of the candidate, without any chance in it."""
+        if seen.client is None:
+            raise UsageError("threat: does not grant procedure, which the replay 'granted' needs; use the replay one_gradient")
+        return seen.client(seen.model, batch).delta

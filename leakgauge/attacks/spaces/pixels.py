@@ -1,0 +1,43 @@
+"""The space of pixels: the search walks in the image itself."""
+
+from __future__ import annotations
+
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from leakgauge.algorithm import algorithm
+from leakgauge.rng import uniform
+from leakgauge.types import Observation
+
+
+@final
+@algorithm
+class Pixels:
+    """Normalized pixels, started from `start`: standard "normal", "uniform" over the allowed range, or its middle, "gray".
+
+    `boxed` keeps every step within the allowed range.
+    """
+
+    start_from: Literal["normal", "uniform", "gray"] = "normal"
+    boxed: bool = True
+
+    def start(self, seen: Observation, count: int, /, *, rng: torch.Generator) -> Tensor:
+        """Return normalized pixels [count, *shape]."""
+        inputs = seen.model.inputs
+        shape = (count, *inputs.shape)
+        like = next(iter(seen.update.delta.values()))
+        if self.start_from == "normal":
+            return torch.randn(shape, generator=rng).to(like)
+        share = uniform(shape, rng) if self.start_from == "uniform" else torch.full(shape, 0.5)
+        return inputs.normalize((inputs.low + (inputs.high - inputs.low) * share).to(like))
+
+    def decode(self, point: Tensor, seen: Observation, /) -> Tensor:
+        """Return pixels."""
+        return seen.model.inputs.denormalize(point)
+
+    def project(self, point: Tensor, seen: Observation, /) -> Tensor:
+        """Return the point with every pixel in range."""
+        inputs = seen.model.inputs
+        return inputs.normalize(inputs.denormalize(point).clamp(inputs.low, inputs.high)) if self.boxed else point
