@@ -1,0 +1,231 @@
+import csv
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
+import jsonschema
+import numpy as np
+import pytest
+from samples import failed, images, record
+
+from leakgauge import store as module
+from leakgauge.errors import UsageError
+from leakgauge.store import RECORD, TENSORS, Store, record_schema
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store(tmp_path / "out")
+    made.open()
+    return made
+
+
+def names(store):
+    return sorted(path.name for path in store.root.iterdir())
+
+
+def test_a_record_and_its_images_come_back_as_they_were(store):
+    store.save(record(), images())
+    assert store.load("0123abcd") == record()
+    read = store.images("0123abcd")
+    assert sorted(read) == ["guess.attack", "guess.blind", "guess.floor", "guess.positive control", "truth"]
+    np.testing.assert_array_equal(read["truth"], images().truth.values)
+    np.testing.assert_array_equal(read["guess.attack"], images().guesses["attack"].values)
+
+
+def test_nothing_but_the_audit_is_left(store):
+    store.save(record(), images())
+    assert names(store) == ["0123abcd"]
+    assert sorted(path.name for path in (store.root / "0123abcd").iterdir()) == [RECORD, TENSORS]
+
+
+def test_numbers_that_are_none_are_null(store):
+    trials = dict(record().trials)
+    trials["attack"] = replace(trials["attack"], loss_at_truth=float("nan"))
+    store.save(record(trials=trials), images())
+    text = (store.root / "0123abcd" / RECORD).read_text()
+    json.loads(text, parse_constant=pytest.fail)
+    assert store.load("0123abcd").trials["attack"].loss_at_truth is None
+
+
+def test_the_schema_describes_what_is_written(store):
+    jsonschema.Draft202012Validator.check_schema(record_schema())
+    for key, made in {"a1": record("a1"), "b2": failed("b2")}.items():
+        store.save(made)
+        jsonschema.validate(json.loads((store.root / key / RECORD).read_text()), record_schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"key": "a1"}, record_schema())
+
+
+def test_keys_pass_over_what_is_no_audit(store):
+    store.save(record("b2"), images())
+    store.save(record("a1"), images())
+    (store.root / "report.html").write_text("x")
+    (store.root / "notes").mkdir()
+    (store.root / ".partial-c3-1-x").mkdir()
+    (store.root / ".partial-c3-1-x" / RECORD).write_text("{")
+    assert store.keys() == ["a1", "b2"]
+    assert [read.key for read in store.records()] == ["a1", "b2"]
+
+
+@pytest.mark.parametrize(
+    ("made", "done"),
+    [
+        (record(), True),
+        (record(status="diverged"), True),
+        (record(status="out_of_scope"), True),
+        (failed(), False),
+        (failed(status="timed_out"), False),
+    ],
+)
+def test_failures_are_not_finished(store, made, done):
+    assert not store.has(made.key)
+    store.save(made)
+    assert store.has(made.key) is done
+
+
+def test_a_finished_audit_stays_and_a_failed_one_is_replaced(store):
+    store.save(failed())
+    store.save(record(name="second"), images())
+    store.save(record(name="third"), images())
+    store.save(failed())
+    assert store.load("0123abcd").name == "second"
+    assert names(store) == ["0123abcd"]
+
+
+def damage_json(folder):
+    (folder / RECORD).write_bytes((folder / RECORD).read_bytes()[:100])
+
+
+def damage_tensors(folder):
+    (folder / TENSORS).write_bytes((folder / TENSORS).read_bytes()[:-5])
+
+
+def lose_json(folder):
+    (folder / RECORD).unlink()
+
+
+def lose_tensors(folder):
+    (folder / TENSORS).unlink()
+
+
+def other_version(folder):
+    (folder / RECORD).write_text((folder / RECORD).read_text().replace('"schema_version": 1', '"schema_version": 2'))
+
+
+def other_name(folder):
+    (folder / RECORD).write_text((folder / RECORD).read_text().replace("0123abcd", "ffff"))
+
+
+@pytest.mark.parametrize("damage", [damage_json, damage_tensors, lose_json, lose_tensors, other_version, other_name])
+def test_damage_is_told_and_set_aside(store, damage):
+    store.save(record(), images())
+    damage(store.root / "0123abcd")
+    with pytest.raises(UsageError, match="0123abcd") as told:
+        store.has("0123abcd")
+    assert "\n" not in str(told.value)
+    assert store.keys() == ["0123abcd"]
+    assert store.set_aside("0123abcd").name == "0123abcd.corrupt-1"
+    assert store.keys() == []
+    assert not store.has("0123abcd")
+
+
+def test_damaged_audits_are_numbered(store):
+    for number in (1, 2):
+        store.save(record(), images())
+        assert store.set_aside("0123abcd").name == f"0123abcd.corrupt-{number}"
+
+
+def test_a_damaged_audit_is_replaced_by_a_whole_one(store):
+    store.save(record(), images())
+    damage_tensors(store.root / "0123abcd")
+    store.save(record(name="new"), images())
+    assert store.load("0123abcd").name == "new"
+
+
+def test_a_full_disk_leaves_no_part_and_keeps_what_is_finished(store, monkeypatch):
+    store.save(record("a1"), images())
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for writer in ("_write", "save_file", "_sync"):
+        with monkeypatch.context() as patched:
+            patched.setattr(module, writer, full)
+            with pytest.raises(UsageError, match=r"No space left on device.*make room"):
+                store.save(record("b2"), images())
+    assert names(store) == ["a1"]
+    assert store.has("a1")
+
+
+def test_an_output_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for root in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UsageError, match="out: cannot write to"):
+            Store(root).open()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_output_is_told(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UsageError, match="Permission denied"):
+        Store(tmp_path).open()
+
+
+def test_a_missing_folder_is_told(tmp_path):
+    with pytest.raises(UsageError, match="run an audit first"):
+        Store(tmp_path / "none").keys()
+
+
+def test_writers_at_once_never_mix(store):
+    """Many writers of one key, each with its own number in record and images: what stands is one writer's, whole."""
+    made = [(record(seed=seed), images(seed)) for seed in range(8)]
+    barrier = threading.Barrier(len(made))
+
+    def write(pair):
+        barrier.wait()
+        store.save(failed())
+        store.save(*pair)
+
+    threads = [threading.Thread(target=write, args=(pair,)) for pair in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seed = store.load("0123abcd").seed
+    np.testing.assert_array_equal(store.images("0123abcd")["truth"], images(seed).truth.values)
+    assert names(store) == ["0123abcd"]
+
+
+def test_discarding_what_a_killed_process_left(store):
+    for name in (".partial-a1-7-x", ".partial-a1-77-x", ".partial-b2-7-x"):
+        (store.root / name).mkdir()
+    store.discard_partial("a1", 7)
+    assert names(store) == [".partial-a1-77-x", ".partial-b2-7-x"]
+
+
+def test_csv_has_a_row_per_trial_and_example(store, tmp_path):
+    store.save(record("a1"), images())
+    store.save(failed("b2"))
+    store.to_csv(tmp_path / "all.csv")
+    with (tmp_path / "all.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 * 2 + 1
+    assert rows[1]["key"] == "a1"
+    assert (rows[1]["trial"], rows[1]["example"], rows[1]["psnr"], rows[1]["rank"]) == ("attack", "1", "12.0", "40")
+    assert rows[1]["spec.attack.steps"] == "5"
+    assert (rows[-1]["key"], rows[-1]["status"], rows[-1]["psnr"]) == ("b2", "failed", "")
+
+
+def test_reading_imports_no_torch(store):
+    store.save(record(), images())
+    code = (
+        "import sys; from pathlib import Path; from leakgauge.store import Store\n"
+        f"store = Store(Path({str(store.root)!r})); list(store.records()); store.images('0123abcd')\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
