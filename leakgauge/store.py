@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 RECORD, TENSORS, TRUTH, GUESS = "record.json", "tensors.safetensors", "truth", "guess."
 FINISHED = frozenset({"ok", "diverged", "out_of_scope"})
 """The endings that stand; an audit that failed or ran out of time is run again."""
+STALE = 3600.0
+"""Seconds after which what a killed process had begun to write may be removed; writing takes a few."""
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,9 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
                 pass
+            for path in self.root.glob(".partial-*"):
+                if time.time() - path.stat().st_mtime > STALE:
+                    shutil.rmtree(path, ignore_errors=True)
         except OSError as error:
             raise UsageError(
                 f"out: cannot write to {str(self.root)!r} ({error.strerror}), expected a folder; choose another one"

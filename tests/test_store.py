@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 
 import jsonschema
@@ -206,6 +207,14 @@ def test_discarding_what_a_killed_process_left(store):
         (store.root / name).mkdir()
     store.discard_partial("a1", 7)
     assert names(store) == [".partial-a1-77-x", ".partial-b2-7-x"]
+
+
+def test_opening_removes_what_was_left_long_ago(store):
+    for name, age in ((".partial-a1-7-x", 2 * module.STALE), (".partial-b2-7-x", 0)):
+        (store.root / name).mkdir()
+        os.utime(store.root / name, (time.time() - age,) * 2)
+    store.open()
+    assert names(store) == [".partial-b2-7-x"]
 
 
 def test_csv_has_a_row_per_trial_and_example(store, tmp_path):

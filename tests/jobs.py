@@ -1,0 +1,97 @@
+"""Jobs for the executor that need no torch: what a spec (a dict) tells them to do, they do."""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from samples import images, record
+
+from leakgauge.errors import OutOfScope, UsageError
+from leakgauge.executor import Task
+from leakgauge.record import Record
+
+
+@dataclass(frozen=True)
+class FakeOutcome:
+    record: Record
+    images: object
+
+
+def task(key, **spec):
+    return Task(key, f"name of {key}", 5, {"kind": "test", **{name: str(value) for name, value in spec.items()}}, spec)
+
+
+def job(spec, runtime, tick):
+    tick(0.5)
+    for name, value in spec.items():
+        STEPS[name](value)
+    made = record("", spec={}, seed=5)
+    return FakeOutcome(made, images(runtime.threads))
+
+
+def note(path):
+    """Write down the process, and when."""
+    with Path(path).open("a") as file:
+        file.write(f"{os.getpid()} {time.time()}\n")
+
+
+def kill_once(path):
+    if not Path(path).exists():
+        Path(path).touch()
+        kill(None)
+
+
+def kill(_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave(code):
+    os._exit(code)
+
+
+def leave_politely(code):
+    sys.exit(code)
+
+
+def divide(by):
+    return 1 / by
+
+
+def misuse(text):
+    raise UsageError(text)
+
+
+def out_of_scope(text):
+    raise OutOfScope(text)
+
+
+STEPS = {
+    "note": note,
+    "sleep": time.sleep,
+    "kill_once": kill_once,
+    "kill": kill,
+    "leave": leave,
+    "leave_politely": leave_politely,
+    "divide": divide,
+    "misuse": misuse,
+    "out_of_scope": out_of_scope,
+}
+
+
+def main(root, log):
+    """A driver to be killed: one audit that ends, one that never does, one that never starts."""
+    from leakgauge.executor import Runtime, execute
+    from leakgauge.store import Store
+
+    tasks = [task("a1"), task("b2", note=log, sleep=600), task("c3", note=log)]
+    try:
+        execute(tasks, Store(Path(root)), Runtime(), job=job)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,223 @@
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from jobs import job, task
+from samples import failed, images, record
+
+from leakgauge import store as store_module
+from leakgauge.errors import UsageError
+from leakgauge.executor import Runtime, execute, resolve_device
+from leakgauge.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "out")
+
+
+def run(tasks, store, **runtime):
+    events = []
+    summary = execute(tasks, store, Runtime(**runtime), listener=events.append, job=job)
+    return summary, events
+
+
+def lines(path):
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def until(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_an_audit_becomes_a_record_in_a_process_of_its_own(store, tmp_path):
+    summary, events = run([task("a1", note=tmp_path / "log")], store)
+    (made,) = summary.records
+    assert (made.key, made.name, made.seed, made.status) == ("a1", "name of a1", 5, "ok")
+    assert made.spec == {"kind": "test", "note": str(tmp_path / "log")}
+    assert made == store.load("a1")
+    assert store.images("a1")["truth"].shape == (2, 1, 4, 4)
+    assert [(event.kind, event.share) for event in events] == [("started", 0.0), ("progress", 0.5), ("ended", 1.0)]
+    assert int(lines(tmp_path / "log")[0].split()[0]) != os.getpid()
+    assert [path.name for path in store.root.iterdir()] == ["a1"]
+
+
+def test_what_is_finished_is_not_run_again(store, tmp_path):
+    store.open()
+    store.save(record("a1"), images())
+    store.save(failed("b2"))
+    summary, events = run([task(key, note=tmp_path / key) for key in ("a1", "b2", "b2")], store)
+    assert summary.skipped == {"a1"}
+    assert [made.status for made in summary.records] == ["ok", "ok"]
+    assert [event.kind for event in events if event.task.key == "a1"] == ["skipped"]
+    assert (len(lines(tmp_path / "a1")), len(lines(tmp_path / "b2"))) == (0, 1)
+
+
+def test_a_damaged_audit_is_set_aside_and_run_again(store, caplog):
+    store.open()
+    store.save(record("a1"), images())
+    (store.root / "a1" / "record.json").write_text("{")
+    summary, _ = run([task("a1")], store)
+    assert summary.records[0].status == "ok"
+    assert sorted(path.name for path in store.root.iterdir()) == ["a1", "a1.corrupt-1"]
+    assert "set aside" in caplog.text
+
+
+def test_a_killed_worker_is_started_again(store, tmp_path):
+    summary, events = run([task("a1", kill_once=tmp_path / "mark"), task("b2")], store)
+    assert [made.status for made in summary.records] == ["ok", "ok"]
+    (retried,) = [event for event in events if event.kind == "retried"]
+    assert "Killed" in retried.message
+
+
+@pytest.mark.parametrize(("spec", "words"), [({"kill": None}, "Killed"), ({"leave": 7}, "exit code 7")])
+def test_a_worker_that_is_killed_again_is_recorded_and_takes_no_other_with_it(store, tmp_path, spec, words):
+    tasks = [task("a1", note=tmp_path / "log", **spec), task("b2", sleep=0.5), task("c3")]
+    summary, _ = run(tasks, store, workers=2, retries=1)
+    first, *others = summary.records
+    assert first.status == "failed"
+    assert first.verdict.outcome == "inconclusive"
+    assert words in first.error
+    assert "After 2 attempts" in first.verdict.reason
+    assert len(lines(tmp_path / "log")) == 2
+    assert [made.status for made in others] == ["ok", "ok"]
+
+
+def test_no_retries(store, tmp_path):
+    run([task("a1", note=tmp_path / "log", kill=None)], store, retries=0)
+    assert len(lines(tmp_path / "log")) == 1
+
+
+def test_an_error_is_recorded_with_its_traceback_and_without_places(store, tmp_path):
+    summary, _ = run([task("a1", note=tmp_path / "log", divide=0)], store)
+    (made,) = summary.records
+    assert made.status == "failed"
+    assert made.verdict.reason == "The audit did not finish: ZeroDivisionError: division by zero"
+    assert 'File "jobs.py"' in made.error
+    assert "ZeroDivisionError" in made.error
+    assert str(Path.cwd()) not in made.error
+    assert len(lines(tmp_path / "log")) == 1, "an error is no kill: it would only come again"
+    assert summary.usage_errors == ()
+
+
+def test_leaving_politely_is_an_error_too(store):
+    summary, _ = run([task("a1", leave_politely=0)], store)
+    assert summary.records[0].status == "failed"
+    assert "SystemExit" in summary.records[0].error
+
+
+def test_bad_input_found_while_running_is_one_line_and_told_once(store):
+    tasks = [task("a1", misuse="attack: no such thing"), task("b2", misuse="attack: no such thing"), task("c3", out_of_scope="no")]
+    summary, _ = run(tasks, store, workers=3)
+    assert [made.error for made in summary.records] == ["attack: no such thing"] * 2 + ["no"]
+    assert summary.usage_errors == ("attack: no such thing",)
+
+
+def test_an_audit_that_takes_too_long_is_killed_and_recorded(store):
+    summary, _ = run([task("a1", sleep=600)], store, timeout=1.0)
+    (made,) = summary.records
+    assert made.status == "timed_out"
+    assert "after 1 seconds" in made.error
+    assert 1.0 <= made.seconds < 60
+    assert multiprocessing.active_children() == []
+
+
+def test_no_more_than_workers_run_at_once(store, tmp_path):
+    tasks = [task(key, note=tmp_path / key, sleep=0.5) for key in ("a1", "b2", "c3")]
+    _, events = run(tasks, store, workers=2)
+    running = most = 0
+    for event in events:
+        running += (event.kind == "started") - (event.kind == "ended")
+        most = max(most, running)
+    assert most == 2
+
+
+def test_workers_share_the_cores():
+    cores = len(os.sched_getaffinity(0))
+    assert Runtime(workers=1).threads == cores
+    assert Runtime(workers=cores).threads == Runtime(workers=1000).threads == 1
+
+
+def test_a_runtime_has_bounds():
+    for bad in ({"workers": 0}, {"timeout": 0.0}, {"retries": -1}):
+        with pytest.raises(UsageError, match="Runtime"):
+            Runtime(**bad)
+
+
+def test_nothing_runs_where_nothing_can_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot write"):
+        run([task("a1", note=tmp_path / "log")], Store(tmp_path / "file"))
+    assert lines(tmp_path / "log") == []
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_is_finished(store, tmp_path, monkeypatch):
+    """The second audit fails, and the record that says so cannot be written."""
+    monkeypatch.setattr(store_module, "_write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(UsageError, match="No space left"):
+        run([task("a1"), task("b2", divide=0), task("c3", note=tmp_path / "log")], store)
+    assert store.keys() == ["a1"]
+    assert lines(tmp_path / "log") == []
+
+
+@pytest.fixture
+def driver(tmp_path):
+    """A driver whose first audit is finished and whose second one runs."""
+    log = tmp_path / "log"
+    process = subprocess.Popen(
+        [sys.executable, "tests/jobs.py", tmp_path / "out", log], start_new_session=True, stderr=subprocess.PIPE
+    )
+    until(lambda: lines(log))
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def worker_of(tmp_path):
+    return int(lines(tmp_path / "log")[0].split()[0])
+
+
+def test_workers_die_with_a_killed_driver_and_its_records_stay(driver, store, tmp_path):
+    worker = worker_of(tmp_path)
+    assert is_alive(worker)
+    driver.send_signal(signal.SIGKILL)
+    until(lambda: not is_alive(worker))
+    assert store.keys() == ["a1"]
+    summary, _ = run([task("a1"), task("c3")], store)
+    assert summary.skipped == {"a1"}
+
+
+@pytest.mark.parametrize("to_all", [True, False], ids=["from the keyboard", "to the driver alone"])
+def test_an_interrupt_stops_the_workers_without_a_word(driver, store, tmp_path, to_all):
+    worker = worker_of(tmp_path)
+    (os.killpg if to_all else os.kill)(driver.pid, signal.SIGINT)
+    _, told = driver.communicate(timeout=20)
+    assert driver.returncode == 130
+    assert told == b""
+    assert not is_alive(worker)
+    assert store.keys() == ["a1"]
+    assert len(lines(tmp_path / "log")) == 1
+
+
+def test_devices():
+    assert resolve_device("cpu") == "cpu"
+    assert resolve_device("auto") in ("cpu", "cuda")
+    for bad in ("gpu", "cuda:99"):
+        with pytest.raises(UsageError, match=f"device: got '{bad}'"):
+            resolve_device(bad)
