@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, distributions
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, final
 
 from leakgauge.errors import UsageError, suggestion
@@ -18,6 +19,7 @@ FAMILIES: dict[str, str] = {
     "client": "Client",
     "data": "Data",
     "defense": "Defense",
+    "gradient": "GradientRule",
     "labels": "Labels",
     "likelihood": "Likelihood",
     "metric": "Metric",
@@ -43,7 +45,7 @@ class Entry:
 
     def load(self) -> Any:
         """Import and return the algorithm. Raises UsageError with the cause if that fails."""
-        return _import(self.target, f"{self.family} {self.name!r} of {self.origin}")
+        return _import(self.target, f"{self.family} {self.name!r} of {self.origin}", "mend or uninstall it")
 
 
 def entries(family: str) -> dict[str, Entry]:
@@ -53,60 +55,59 @@ def entries(family: str) -> dict[str, Entry]:
     """
     if family not in FAMILIES:
         raise UsageError(f"family: got {family!r}, {suggestion(family, FAMILIES)}")
-    found: dict[str, Entry] = {}
-    for entry in _scan():
-        if entry.family != family:
-            continue
-        other = found.setdefault(entry.name, entry)
-        if other.target != entry.target:
-            raise UsageError(
-                f"{family} {entry.name!r}: claimed by both {other.origin} ({other.target}) and {entry.origin} ({entry.target}), "
-                "expected one owner; uninstall one of them or name the algorithm as module:attribute"
-            )
-    return dict(sorted(found.items()))
+    return {name: _only(claims) for name, claims in sorted(_scan()[family].items())}
 
 
 def find(family: str, name: str, key: str = "") -> Any:
-    """Return the algorithm of that name, or the object at `module:attribute`; `key` is where the name stood.
+    """Return the class or function of that name, or the one at `module:attribute`; `key` is where the name stood.
 
-    Raises UsageError for an unknown name or a failed import.
+    Raises UsageError for an unknown name, a name that two plugins claim, and a failed import.
     """
     where = key or family
     if ":" in name:
-        return _import(name, f"{where} {name!r}")
-    known = entries(family)
+        return _import(name, f"{where}: {name!r}", "correct the path")
+    known = _scan()[family]
     if name not in known:
         raise UsageError(f"{where}: no {family} is called {name!r}, {suggestion(name, known)}")
-    return known[name].load()
+    return _only(known[name]).load()
 
 
 def name_of(family: str, target: object) -> str:
-    """The registered name of a class or function, or its `module:attribute` where it has none."""
+    """The registered name of a class or function, or its `module:attribute` where it has none of its own."""
     path = f"{getattr(target, '__module__', '')}:{getattr(target, '__qualname__', '')}"
-    for entry in entries(family).values():
-        if entry.target == path:
-            return entry.name
+    for name, claims in sorted(_scan()[family].items()):
+        if {entry.target for entry in claims} == {path}:
+            return name
     return path
 
 
 @functools.cache
-def _scan() -> tuple[Entry, ...]:
-    found = []
-    for distribution in distributions():
-        origin = f"{distribution.name} {distribution.version}"
-        for point in distribution.entry_points:
-            family = _family(point)
-            if family is not None:
-                found.append(Entry(family, point.name, point.value, origin))
-    return tuple(found)
+def _scan() -> dict[str, dict[str, list[Entry]]]:
+    """Family to name to all who claim it. Of a distribution that is found twice, the first one on the path counts."""
+    found: dict[str, dict[str, list[Entry]]] = {family: {} for family in FAMILIES}
+    everything = entry_points()
+    for family, names in found.items():
+        for point in everything.select(group=f"leakgauge.{family}"):
+            names.setdefault(point.name, []).append(Entry(family, point.name, point.value, _origin(point)))
+    return found
 
 
-def _family(point: EntryPoint) -> str | None:
-    prefix, _, family = point.group.partition(".")
-    return family if prefix == "leakgauge" and family in FAMILIES else None
+def _origin(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown distribution"
 
 
-def _import(target: str, who: str) -> Any:
+def _only(claims: list[Entry]) -> Entry:
+    first, *others = claims
+    for other in others:
+        if other.target != first.target:
+            raise UsageError(
+                f"{first.family} {first.name!r}: claimed by both {first.origin} ({first.target}) and {other.origin} "
+                f"({other.target}), expected one owner; uninstall one of them or name the algorithm as module:attribute"
+            )
+    return first
+
+
+def _import(target: str, who: str, remedy: str) -> Any:
     module, _, attribute = target.partition(":")
     try:
         value: Any = importlib.import_module(module)
@@ -114,8 +115,11 @@ def _import(target: str, who: str) -> Any:
             value = getattr(value, part)
     except UsageError:
         raise
-    except Exception as error:  # whatever a plugin raises at import is the plugin's, and is told as such
+    except (Exception, SystemExit) as error:  # whatever a plugin raises at import is the plugin's, and is told as such
+        cause = " ".join(str(error).split())
         raise UsageError(
-            f"{who}: cannot be imported ({type(error).__name__}: {error}), expected module:attribute; mend or uninstall it"
+            f"{who}: cannot be imported ({type(error).__name__}: {cause}), expected an algorithm at module:attribute; {remedy}"
         ) from error
+    if not (inspect.isclass(value) or inspect.isfunction(value)):
+        raise UsageError(f"{who}: is a {type(value).__name__}, expected a class or a function that makes an algorithm; {remedy}")
     return value
