@@ -1,0 +1,283 @@
+"""Judging: matching and ranks against brute force, and the statistics against known numbers and enumeration."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from leakgauge.errors import UsageError
+from leakgauge.judging import judge
+from leakgauge.rng import stream
+from leakgauge.statistics import identification_p_value, median_interval, recovered_share, wilson
+from leakgauge.types import Batch
+
+SHAPE = (2, 3, 3)
+
+
+def mse(guess, truth):
+    return (guess - truth).square().flatten(1).mean(1)
+
+
+def psnr(guess, truth):
+    return -10 * mse(guess, truth).clamp(min=1e-12).log10()
+
+
+METRICS = {"mse": mse, "psnr": psnr}
+
+
+def images(n, seed=0):
+    return torch.rand(n, *SHAPE, generator=stream(seed, "images"))
+
+
+def batch(x, y=None):
+    return Batch(x, torch.zeros(len(x), dtype=torch.int64) if y is None else torch.tensor(y))
+
+
+def judged(secret, guess, candidates=None):
+    return judge(batch(secret), batch(guess), candidates=candidates, metrics=METRICS)
+
+
+# ---------------------------------------------------------------------------------------------------- matching
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_assignment_is_the_best_of_all_permutations(n, seed):
+    truth, guess = images(n, seed), 3 * images(n, seed + 100) - 1
+    clamped = guess.clamp(0, 1)
+
+    def cost(permutation):
+        return sum(float((clamped[j] - truth[i]).square().mean()) for i, j in enumerate(permutation))
+
+    best = min(itertools.permutations(range(n)), key=cost)
+    result = judged(truth, guess)
+    assert result.assignment.tolist() == list(best)
+    assert torch.equal(result.matched, clamped[list(best)])
+    torch.testing.assert_close(result.scores["mse"], mse(clamped[list(best)], truth))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(range(5)), st.integers(0, 1000))
+def test_the_order_of_the_guess_changes_nothing(order, seed):
+    truth, guess, candidates = images(5, seed), images(5, seed + 1), images(7, seed + 2)
+    one, two = judged(truth, guess, candidates), judged(truth, guess[list(order)], candidates)
+    for name in METRICS:
+        assert torch.equal(one.scores[name], two.scores[name])
+    assert torch.equal(one.ranks, two.ranks)
+    assert torch.equal(one.matched, two.matched)
+    assert torch.equal(one.assignment, torch.tensor(list(order))[two.assignment])
+
+
+def test_a_perfect_guess():
+    truth = images(4)
+    result = judged(truth, truth.flip(0), images(20, seed=1))
+    assert result.assignment.tolist() == [3, 2, 1, 0]
+    torch.testing.assert_close(result.scores["psnr"], torch.full((4,), 120.0))
+    assert result.ranks.tolist() == [1, 1, 1, 1]
+    assert result.candidates_count == 21
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_guess_that_is_not_finite_is_matched_to_nothing(bad):
+    truth = images(3)
+    guess = truth.clone()
+    guess[1, 0, 0, 0] = bad
+    result = judged(truth, guess, images(4, seed=1))
+    assert result.assignment.tolist() == [0, -1, 2]
+    assert result.scores["psnr"].isnan().tolist() == [False, True, False]
+    assert result.matched.flatten(1).isnan().all(1).tolist() == [False, True, False]
+    assert result.ranks.tolist() == [1, 5, 1]
+    nothing = judged(truth, torch.full_like(truth, bad), images(4, seed=1))
+    assert nothing.assignment.tolist() == [-1, -1, -1]
+    assert nothing.scores["mse"].isnan().all()
+    assert nothing.ranks.tolist() == [5, 5, 5]
+
+
+def test_fewer_or_more_guesses_than_truths():
+    truth = images(3)
+    fewer = judged(truth, truth[2:], images(4, seed=1))
+    assert fewer.assignment.tolist() == [-1, -1, 0]
+    assert fewer.scores["mse"].isnan().tolist() == [True, True, False]
+    assert fewer.ranks.tolist() == [5, 5, 1]
+    more = judged(truth, torch.cat([images(2, seed=9), truth]))
+    assert more.assignment.tolist() == [2, 3, 4]
+    assert judged(truth, truth[:0]).assignment.tolist() == [-1, -1, -1]
+
+
+def test_nothing_is_mutated_and_graphs_end_here():
+    truth, guess = images(2), (images(2, seed=1) + 1).requires_grad_()
+    before = guess.detach().clone()
+    result = judged(truth, guess, images(2, seed=2))
+    assert torch.equal(guess, before)
+    assert not result.matched.requires_grad
+    assert not any(values.requires_grad for values in result.scores.values())
+
+
+def test_examples_of_another_shape_are_refused():
+    with pytest.raises(UsageError, match="guess: got examples of shape"):
+        judged(images(2), torch.rand(2, 1, 3, 3, generator=stream(0)))
+    with pytest.raises(UsageError, match="candidates: got examples of shape"):
+        judged(images(2), images(2), torch.rand(2, 1, 3, 3, generator=stream(0)))
+
+
+# ---------------------------------------------------------------------------------------------------- ranks
+
+
+def test_ranks_of_one_guess_against_a_loop():
+    for seed in range(20):
+        truth, guess, candidates = images(1, seed), images(1, seed + 50), images(9, seed + 99)
+        own = float((truth - guess).square().sum())
+        nearer = sum(float((candidate - guess[0]).square().sum()) < own for candidate in candidates)
+        assert judged(truth, guess, candidates).ranks.tolist() == [1 + nearer]
+
+
+def flat(*values):
+    return torch.tensor(values).reshape(-1, 1, 1, 1).expand(-1, *SHAPE).clone()
+
+
+@pytest.mark.parametrize(("same", "rank"), [(0, 2), (1, 3), (2, 3), (3, 4)])
+def test_ties_count_against(same, rank):
+    candidates = flat(0.5, 1.0, *[0.25] * same)
+    assert judged(flat(0.25), flat(0.5), candidates).ranks.tolist() == [rank]
+
+
+def test_without_candidates_there_are_no_ranks():
+    result = judged(images(2), images(2))
+    assert result.ranks is None
+    assert result.candidates_count is None
+
+
+def test_several_guesses_that_know_nothing_get_uniform_ranks():
+    """A rank by the matched guess fails this by far, for the match was made with the truths in hand."""
+    n, others = 6, 9
+    ranks = [
+        rank
+        for seed in range(250)
+        for rank in judged(images(n, seed), images(n, seed + 1000), images(others, seed + 2000)).ranks.tolist()
+    ]
+    counts = np.bincount(ranks, minlength=others + 2)[1:]
+    assert counts.sum() == n * 250
+    assert abs(counts[0] / counts.sum() - 0.1) < 0.03
+    assert abs(np.mean(ranks) - 5.5) < 0.3
+
+
+# ---------------------------------------------------------------------------------------------------- labels
+
+
+@pytest.mark.parametrize(
+    ("true", "guessed", "share"),
+    [
+        ([0, 1, 2], [2, 0, 1], 1.0),
+        ([0, 0, 1], [0, 1, 1], 2 / 3),
+        ([0, 1], [2, 3], 0.0),
+        ([5, 5, 5, 1], [5], 1 / 4),
+        ([1], [1, 1, 1], 1.0),
+    ],
+)
+def test_label_accuracy_is_the_overlap_of_multisets(true, guessed, share):
+    def accuracy(y):
+        return judge(batch(images(len(true)), true), Batch(images(len(guessed)), y), candidates=None, metrics={}).label_accuracy
+
+    assert accuracy(torch.tensor(guessed)) == pytest.approx(share)
+    soft = 0.1 + torch.nn.functional.one_hot(torch.tensor(guessed), 6).float()
+    assert accuracy(soft) == pytest.approx(share)
+
+
+def test_a_label_that_is_not_finite_is_no_label():
+    guess = Batch(images(2), torch.tensor([[0.1, 0.9], [math.nan, 0.0]]))
+    assert judge(batch(images(2), [1, 0]), guess, candidates=None, metrics={}).label_accuracy == 0.5
+
+
+# ---------------------------------------------------------------------------------------------------- statistics
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),  # Newcombe, Statistics in Medicine 1998, table I, method 3
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_against_published_numbers(successes, trials, low, high):
+    assert wilson(successes, trials) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_at_the_edges():
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(5, 5)[1] == 1.0
+    assert wilson(3, 9, 0.99)[0] < wilson(3, 9)[0]
+    with pytest.raises(UsageError, match="got 3 of 2"):
+        wilson(3, 2)
+
+
+def test_recovered_share():
+    share = recovered_share([25.0, 20.0, 19.9, math.nan], 20.0)
+    assert share.value == 0.5
+    assert (share.low, share.high) == wilson(2, 4)
+    with pytest.raises(UsageError, match="got none"):
+        recovered_share([], 20.0)
+
+
+def test_identification_of_one_truth_is_one_in_so_many():
+    assert identification_p_value([1], 100) == pytest.approx(0.01)
+    assert identification_p_value([2], 100) == 1.0
+    assert identification_p_value([7, 3], 100) == 1.0
+
+
+@pytest.mark.parametrize(("n", "others"), [(2, 3), (3, 2), (4, 3)])
+def test_the_p_value_is_the_share_of_all_orders(n, others):
+    """Count, over every order of truths and candidates by their distance, how many truths come before each candidate."""
+    firsts = []
+    for order in itertools.permutations(range(n + others)):
+        place = {image: position for position, image in enumerate(order)}
+        best_candidate = min(place[image] for image in range(n, n + others))
+        firsts.append(sum(place[image] < best_candidate for image in range(n)))
+    for k in range(n + 1):
+        expected = sum(count >= k for count in firsts) / len(firsts)
+        assert identification_p_value([1] * k + [2] * (n - k), others + 1) == pytest.approx(expected)
+
+
+def test_the_p_value_holds_its_level_for_guesses_that_know_nothing():
+    n, others = 4, 9
+    values = []
+    for seed in range(300):
+        result = judged(images(n, seed), images(n, seed + 1000), images(others, seed + 2000))
+        values.append(identification_p_value(result.ranks.tolist(), result.candidates_count))
+    for level in {identification_p_value([1] * k + [2] * (n - k), others + 1) for k in range(1, n + 1)}:
+        reached = sum(value <= level for value in values)
+        assert stats.binomtest(reached, 300, level, alternative="greater").pvalue > 0.01
+
+
+def test_a_rank_beyond_the_candidates_is_refused():
+    with pytest.raises(UsageError, match="got 12, expected between 1 and 11"):
+        identification_p_value([1, 12], 11)
+
+
+def test_the_median_interval_of_tables():
+    # Conover, Practical Nonparametric Statistics: 95% intervals for the median by order statistics
+    assert median_interval(range(1, 6)) is None
+    assert median_interval([]) is None
+    assert median_interval([3.0, 1.0, 2.0, 6.0, 5.0, 4.0]) == (1.0, 6.0)
+    assert median_interval(range(1, 11)) == (2, 9)
+    assert median_interval(range(1, 21)) == (6, 15)
+
+
+@pytest.mark.parametrize("n", [6, 9, 17, 40])
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_the_median_interval_covers_as_promised_and_could_not_be_narrower(n, confidence):
+    low, high = median_interval(range(1, n + 1), confidence)
+    assert low == n + 1 - high
+
+    def coverage(lower):  # by the number of values below the median
+        return sum(math.comb(n, below) for below in range(lower, n + 1 - lower)) / 2**n
+
+    assert coverage(low) >= confidence
+    assert low + 1 > n - low or coverage(low + 1) < confidence
+
+
+def test_nan_is_the_smallest_value_of_a_median():
+    assert median_interval([math.nan, 1.0, 2.0, 3.0, 4.0, 5.0]) == (-math.inf, 5.0)
