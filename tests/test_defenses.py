@@ -79,7 +79,7 @@ class Sends:
 
     delta: dict[str, torch.Tensor]
 
-    def __call__(self, model, batch, /, *, rng=None):  # noqa: ARG002
+    def __call__(self, model, batch, /, *, rng=None):
         return Update(delta=self.delta, examples=len(batch))
 
 

@@ -21,7 +21,7 @@ class Clipping:
         """Return the client with a clipped update."""
         return Transformed(client, self)
 
-    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:  # noqa: ARG002
+    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
         """Return the clipped numbers; no chance is involved."""
         # The clamp is on the square: a norm has no derivative at 0, and a replay must not turn into nan there.
         excess = (tree.squared_norm(delta) / self.norm**2).clamp(min=1)

@@ -27,7 +27,7 @@ class PartialSharing:
         """Return the client that keeps the other parameters to itself."""
         return Transformed(client, self)
 
-    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:  # noqa: ARG002
+    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
         """Return the shared tensors. Raises UsageError for a pattern that matches nothing, for a typo would look like safety."""
         for pattern in self.share:
             if not any(fnmatchcase(name, pattern) for name in delta):

@@ -27,7 +27,7 @@ class Pruning:
         """Return the client with a pruned update."""
         return Transformed(client, self)
 
-    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:  # noqa: ARG002
+    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
         """Return the pruned numbers; no chance is involved."""
         return tree.apply(self._prune, delta)
 

@@ -29,7 +29,7 @@ class Sign:
         """Return the client with an update of signs."""
         return Transformed(client, self)
 
-    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:  # noqa: ARG002
+    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
         """Return the signs; no chance is involved."""
         return tree.apply(self._sign, delta)
 

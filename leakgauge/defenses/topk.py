@@ -28,7 +28,7 @@ class TopK:
         """Return the client with a sparse update."""
         return Transformed(client, self)
 
-    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:  # noqa: ARG002
+    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
         """Return the sparse numbers; no chance is involved."""
         flat = tree.flatten(delta)
         sparse = keep_largest(flat, max(1, round(self.share * flat.numel())))
