@@ -28,6 +28,7 @@ from leakgauge.store import Store
 
 if TYPE_CHECKING:
     from leakgauge.audit import Outcome
+    from leakgauge.spec import AuditSpec
 
 log = logging.getLogger(__name__)
 
@@ -56,17 +57,16 @@ class Runtime:
 @final
 @dataclass(frozen=True)
 class Task:
-    """One audit to run: what its record is filed under, and what the job is given."""
+    """One audit to run: what its record is filed under, and the canonical spec that the job is given."""
 
     key: str
     name: str
     seed: int
-    canonical: dict[str, Any]
-    spec: Any  # picklable
+    spec: dict[str, Any]  # plain values: no class has to be importable to pass it on or to read it
 
 
 Tick = Callable[[float], None]
-Job = Callable[[Any, Runtime, Tick], "Outcome"]
+Job = Callable[[dict[str, Any], Runtime, Tick], "Outcome"]
 """Runs the audit of a spec. It is called in a process of its own, and so must be a function of a module."""
 
 
@@ -99,22 +99,22 @@ class Summary:
     usage_errors: tuple[str, ...]  # bad input that only running brought to light
 
 
-def task_of(spec: Any) -> Task:
-    """The task of an `AuditSpec`."""
+def task_of(spec: AuditSpec) -> Task:
+    """The task of an audit's spec."""
     from leakgauge.spec import canonical, key
 
-    return Task(key(spec), spec.name, spec.seed, canonical(spec), spec)
+    return Task(key(spec), spec.name, spec.parts.seed, canonical(spec))
 
 
-def audit_job(spec: Any, runtime: Runtime, tick: Tick) -> Outcome:
-    """Make what a spec describes and audit it."""
+def audit_job(spec: dict[str, Any], runtime: Runtime, tick: Tick) -> Outcome:
+    """Make what a canonical spec describes and audit it."""
     import torch
 
     from leakgauge.audit import run
-    from leakgauge.spec import prepare
+    from leakgauge.spec import parse, prepare
 
     torch.set_num_threads(runtime.threads)
-    scene, plan = prepare(spec, resolve_device(runtime.device), lambda share: tick(0.2 * share))
+    scene, plan = prepare(parse(spec), resolve_device(runtime.device), lambda share: tick(0.2 * share))
     return run(scene, plan, tick=lambda share: tick(0.2 + 0.8 * share))
 
 
@@ -290,7 +290,7 @@ def _failed(task: Task, failure: _Failure, seconds: float) -> Record:
         setting=None,
         trials={},
         seconds=seconds,
-        spec=task.canonical,
+        spec=task.spec,
         environment={},
         error=failure.details or failure.message,
     )
@@ -302,7 +302,7 @@ def _work(channel: Connection, payload: bytes) -> None:
     try:
         task, store, runtime, job = pickle.loads(payload)
         outcome = job(task.spec, runtime, _Throttled(channel))
-        record = replace(outcome.record, key=task.key, name=task.name, seed=task.seed, spec=task.canonical)
+        record = replace(outcome.record, key=task.key, name=task.name, seed=task.seed, spec=task.spec)
         store.save(record, outcome.images)
         channel.send(_DONE)
     except LeakgaugeError as error:

@@ -229,8 +229,10 @@ class Found:
 class Search(Protocol):
     """Minimizes an objective from a start."""
 
-    def minimize(self, objective: Objective, start: Point, /, *, project: Callable[[Point], Point], rng: Rng, tick: Tick) -> Found:
-        """Return the best point seen. A loss that is no number ends the search with Status.DIVERGED."""
+    def minimize(
+        self, objective: Objective, start: Point, /, *, project: Callable[[Point], Point], goal: float, rng: Rng, tick: Tick
+    ) -> Found:
+        """Return the best point seen. It ends at a loss of `goal`, and with Status.DIVERGED at a loss that is no number."""
         ...
 
 

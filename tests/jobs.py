@@ -21,7 +21,7 @@ class FakeOutcome:
 
 
 def task(key, **spec):
-    return Task(key, f"name of {key}", 5, {"kind": "test", **{name: str(value) for name, value in spec.items()}}, spec)
+    return Task(key, f"name of {key}", 5, {name: str(value) if isinstance(value, Path) else value for name, value in spec.items()})
 
 
 def job(spec, runtime, tick):

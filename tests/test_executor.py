@@ -50,7 +50,7 @@ def test_an_audit_becomes_a_record_in_a_process_of_its_own(store, tmp_path):
     summary, events = run([task("a1", note=tmp_path / "log")], store)
     (made,) = summary.records
     assert (made.key, made.name, made.seed, made.status) == ("a1", "name of a1", 5, "ok")
-    assert made.spec == {"kind": "test", "note": str(tmp_path / "log")}
+    assert made.spec == {"note": str(tmp_path / "log")}
     assert made == store.load("a1")
     assert store.images("a1")["truth"].shape == (2, 1, 4, 4)
     assert [(event.kind, event.share) for event in events] == [("started", 0.0), ("progress", 0.5), ("ended", 1.0)]

@@ -34,6 +34,7 @@ class GroupConsistency:
         starts: Sequence[Point],
         *,
         project: Callable[[Point], Point],
+        goal: float,
         rng: Rng,
         tick: Tick,
     ) -> Found:
@@ -46,9 +47,9 @@ class GroupConsistency:
         def joint_project(point: Point) -> Point:
             return _stack([project(member) for member in _members(point)])
 
-        found = search.minimize(joint_objective, _stack(starts), project=joint_project, rng=rng, tick=tick)
+        found = search.minimize(joint_objective, _stack(starts), project=joint_project, goal=goal * len(starts), rng=rng, tick=tick)
         members = _members(found.point)
-        losses = [float(objective(member)) for member in members]
+        losses = [float(objective(member).detach()) for member in members]
         best = min(range(len(losses)), key=lambda row: losses[row] if losses[row] == losses[row] else torch.inf)
         return Found(members[best], losses[best], found.trace, found.status)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from leakgauge import tree
 from leakgauge.algorithm import Count, NonNegative, algorithm
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.labels.known import Known
@@ -33,8 +34,8 @@ class _Candidate(NamedTuple):
 class Matching:
     """Searches the batch whose replayed update is likeliest, from `restarts` random starts; the lowest loss wins.
 
-    Restarting ends early at a loss of `enough` or less. With `group`, each restart is a group of members that are searched
-    together. Labels that a rule leaves open (floating logits) join the unknowns.
+    A search, and the restarting, ends early at a loss of `enough` times that of a vanishing update. With `group`, each restart
+    is a group of members that are searched together. Labels that a rule leaves open (floating logits) join the unknowns.
     """
 
     likelihood: Likelihood
@@ -59,10 +60,11 @@ class Matching:
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
         """Return the guess with the lowest loss. Raises OutOfScope where a part does not apply."""
         count = seen.count
+        goal = self.enough * float(self.likelihood(tree.apply(torch.zeros_like, seen.update.delta), seen.update.delta))
         candidates: list[_Candidate] = []
         for restart in range(self.restarts):
-            candidates.append(self._search(seen, count, fork(rng), part_of(tick, restart, self.restarts)))
-            if candidates[-1].found.loss <= self.enough:
+            candidates.append(self._search(seen, count, goal, fork(rng), part_of(tick, restart, self.restarts)))
+            if candidates[-1].found.loss <= goal:
                 break
         tick(1.0)
         best = min(candidates, key=lambda one: math.inf if math.isnan(one.found.loss) else one.found.loss)
@@ -77,7 +79,7 @@ class Matching:
                 loss = loss + prior(batch.x, seen)
             return loss
 
-    def _search(self, seen: Observation, count: int, rng: Rng, tick: Tick) -> _Candidate:
+    def _search(self, seen: Observation, count: int, goal: float, rng: Rng, tick: Tick) -> _Candidate:
         labels = self.labels.infer(seen, count, rng=fork(rng))
         is_joint = labels.is_floating_point()
 
@@ -95,9 +97,9 @@ class Matching:
             return {"x": x, "y": labels} if is_joint else {"x": x}
 
         if self.group is None:
-            found = self.search.minimize(objective, start(), project=project, rng=fork(rng), tick=tick)
+            found = self.search.minimize(objective, start(), project=project, goal=goal, rng=fork(rng), tick=tick)
         else:
             starts = [start() for _ in range(self.group.members)]
-            found = self.group.minimize(self.search, objective, starts, project=project, rng=fork(rng), tick=tick)
+            found = self.group.minimize(self.search, objective, starts, project=project, goal=goal, rng=fork(rng), tick=tick)
         with torch.no_grad():
             return _Candidate(found, batch_at(found.point))

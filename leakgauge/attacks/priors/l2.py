@@ -20,4 +20,5 @@ class L2:
 
     def __call__(self, x: Tensor, seen: Observation, /) -> Tensor:
         """Return the weighted mean norm of pixels [n, *shape]."""
-        return self.weight * torch.linalg.vector_norm(seen.model.inputs.normalize(x).flatten(1), dim=1).mean()
+        norms: Tensor = torch.linalg.vector_norm(seen.model.inputs.normalize(x).flatten(1), dim=1)
+        return self.weight * norms.mean()

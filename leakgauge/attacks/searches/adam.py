@@ -32,15 +32,17 @@ class Adam:
     warmup: NonNegativeInt = 0
     langevin: NonNegative = 0.0
 
-    def minimize(self, objective: Objective, start: Point, /, *, project: Callable[[Point], Point], rng: Rng, tick: Tick) -> Found:
+    def minimize(
+        self, objective: Objective, start: Point, /, *, project: Callable[[Point], Point], goal: float, rng: Rng, tick: Tick
+    ) -> Found:
         """Return the best of `steps` + 1 points."""
         point = {name: value.detach().clone().requires_grad_() for name, value in start.items()}
         optimizer = torch.optim.Adam(point.values(), lr=self.learning_rate)
         best = Best(start)
         for step in range(self.steps + 1):
             loss = objective(point)
-            best.offer(point, float(loss))
-            if step == self.steps or not math.isfinite(best.trace[-1]):
+            best.offer(point, float(loss.detach()))
+            if step == self.steps or best.loss <= goal or not math.isfinite(best.trace[-1]):
                 break
             rate = self._rate(step)
             for value, slope in zip(point.values(), torch.autograd.grad(loss, list(point.values())), strict=True):

@@ -9,7 +9,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import Count, NonNegative, Positive, algorithm
+from leakgauge.algorithm import Count, Positive, algorithm
 from leakgauge.attacks.searches.best import Best
 from leakgauge.protocols import Found, Objective, Point
 from leakgauge.types import Rng, Tick
@@ -20,7 +20,7 @@ from leakgauge.types import Rng, Tick
 class LBFGS:
     """`torch.optim.LBFGS` with `steps` outer iterations of up to `inner` evaluations each.
 
-    It stops after `patience` outer iterations without a new best, and at a loss of `enough` or less.
+    It stops after `patience` outer iterations without a new best.
     """
 
     learning_rate: Positive = 1.0
@@ -28,7 +28,6 @@ class LBFGS:
     inner: Count = 20
     line_search: Literal["strong_wolfe"] | None = None
     patience: Count = 20
-    enough: NonNegative = 0.0
 
     def minimize(
         self,
@@ -37,6 +36,7 @@ class LBFGS:
         /,
         *,
         project: Callable[[Point], Point],
+        goal: float,
         rng: Rng,
         tick: Tick,
     ) -> Found:
@@ -55,7 +55,7 @@ class LBFGS:
 
         def evaluate() -> Tensor:
             loss = objective(point)
-            best.offer(point, float(loss))
+            best.offer(point, float(loss.detach()))
             for value, slope in zip(unknowns, torch.autograd.grad(loss, unknowns), strict=True):
                 value.grad = slope
             return loss
@@ -69,8 +69,8 @@ class LBFGS:
                     point[name].copy_(value)
             stale = 0 if best.loss < before else stale + 1
             tick((step + 1) / self.steps)
-            if stale >= self.patience or best.loss <= self.enough or not math.isfinite(best.trace[-1]):
+            if stale >= self.patience or best.loss <= goal or not math.isfinite(best.trace[-1]):
                 break
         if math.isfinite(best.trace[-1]):
-            best.offer(point, float(objective(point)))
+            best.offer(point, float(objective(point).detach()))
         return best.found()
