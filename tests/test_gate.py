@@ -1,0 +1,137 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+from samples import failed, record, trial
+
+from leakgauge.errors import UsageError
+from leakgauge.gate import Policy, gate, load_policy
+from leakgauge.record import Verdict
+
+SAFE = "no leak found by these attacks"
+
+
+def safe(key="a1", **changes):
+    return record(key, SAFE, replace(trial((15.0, 12.0), (4, 40), 0.5), **changes))
+
+
+def result(*records, **policy):
+    return gate(records, Policy(**policy)).result
+
+
+def test_a_leak_fails_unless_it_is_not_forbidden():
+    assert result(record()) == "fail"
+    assert result(record(), forbid=[]) == "pass"
+    assert result(safe()) == "pass"
+    assert result(safe(), forbid=[SAFE]) == "fail"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "just_enough", "too_strict"),
+    [
+        ("max", "psnr", 15.0, 14.9),
+        ("min", "psnr", 12.0, 12.1),
+        ("min", "mse", 10**-1.5, 0.04),
+        ("max", "label_accuracy", 0.5, 0.49),
+        ("max", "identified_share", 0, -0.1),
+        ("max", "recovered_share", 0.0, -0.1),
+    ],
+)
+def test_a_limit_is_kept_up_to_and_including_itself(kind, name, just_enough, too_strict):
+    assert result(safe(), **{kind: {name: just_enough}}) == "pass"
+    broken = gate([safe()], Policy(**{kind: {name: too_strict}}))
+    assert broken.result == "fail"
+    assert broken.exit_code == 1
+    assert name in broken.rulings[0].reasons[0]
+
+
+def test_shares_count_examples():
+    leaking = record(attack=trial((30.0, 12.0), (1, 40)))
+    assert result(leaking, forbid=[], max={"recovered_share": 0.5, "identified_share": 0.5}) == "pass"
+    assert result(leaking, forbid=[], max={"recovered_share": 0.4}) == "fail"
+    assert result(leaking, forbid=[], max={"identified_share": 0.4}) == "fail"
+
+
+def test_what_was_not_measured_is_inconclusive():
+    assert result(safe(ranks=None), max={"identified_share": 1}) == "inconclusive"
+    assert result(safe(label_accuracy=None), max={"label_accuracy": 1}) == "inconclusive"
+    assert result(safe(scores={"psnr": (None, None)}), max={"psnr": 99}) == "inconclusive"
+    assert result(safe(scores={"psnr": (None, 30.0)}), max={"psnr": 20}) == "fail"
+
+
+@pytest.mark.parametrize("made", [failed(), record(outcome="inconclusive"), failed(status="timed_out")])
+def test_inconclusive_audits(made):
+    assert result(made) == "inconclusive"
+    assert gate([made], Policy()).exit_code == 3
+    assert result(made, inconclusive="fail") == "fail"
+    assert result(made, inconclusive="allow") == "pass"
+    assert result(made, forbid=["inconclusive"]) == "fail"
+
+
+def test_failing_wins_over_inconclusive_and_inconclusive_over_passing():
+    doubtful = record("c3", "inconclusive", verdict=Verdict("inconclusive", "No control."))
+    assert result(safe(), doubtful) == "inconclusive"
+    assert result(safe(), doubtful, record()) == "fail"
+    assert [ruling.result for ruling in gate([safe(), doubtful], Policy()).rulings] == ["pass", "inconclusive"]
+
+
+def test_missing_audits_are_not_passed_over():
+    assert result(safe(), at_least=2) == "inconclusive"
+    assert result(safe("a1"), safe("b2"), at_least=2) == "pass"
+    with pytest.raises(UsageError, match="got no audit"):
+        result()
+
+
+def test_a_misspelled_limit_is_told():
+    with pytest.raises(UsageError, match=r"max\.psrn: no audit measured it, did you mean 'psnr'"):
+        result(safe(), max={"psrn": 3})
+    assert result(failed(), max={"psnr": 3}) == "inconclusive"
+
+
+def test_a_policy_is_read(tmp_path):
+    path = tmp_path / "policy.yaml"
+    path.write_text("forbid: [leaks, inconclusive]\nmax: {psnr: 20, recovered_share: 0}\nmin: {mse: 1e-2}\nat_least: 3\n")
+    expected = Policy(forbid=["leaks", "inconclusive"], max={"psnr": 20, "recovered_share": 0}, min={"mse": 0.01}, at_least=3)
+    assert load_policy(path) == expected
+    path.write_text("")
+    assert load_policy(path) == Policy()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("maxx: {psnr: 3}", "maxx: no such key, did you mean 'max'"),
+        ("forbid: [leak]", "forbid.0: got 'leak'"),
+        ("max: {psnr: high}", "max.psnr: got 'high'"),
+        ("max: {psnr: .nan}", "max.psnr: got nan"),
+        ("at_least: 0", "at_least: got 0"),
+        ("- 1", "the file: got "),
+        ("max: [", "is no YAML"),
+        (None, "cannot be read"),
+        (b"\xff\xfe\xff", "cannot be read"),
+    ],
+)
+def test_a_wrong_policy_is_told_in_one_line(tmp_path, text, words):
+    path = tmp_path / "policy.yaml"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UsageError) as told:
+        load_policy(path)
+    assert words in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_the_schema_of_a_policy_takes_what_the_policy_takes():
+    schema = Policy.model_json_schema()
+    jsonschema.validate(json.loads(Policy(max={"psnr": 3}).model_dump_json()), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"maxx": {}}, schema)
+
+
+def test_the_gate_needs_no_torch():
+    code = "import sys, leakgauge.gate; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)
