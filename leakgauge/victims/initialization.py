@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn.functional import cross_entropy
 
 from leakgauge.errors import UsageError
 from leakgauge.rng import uniform
@@ -32,7 +32,7 @@ def initialize(net: nn.Module, inputs: Inputs, *, normalize: bool, rng: Rng, bou
     }
     buffers = {name: _start(name, value) for name, value in net.named_buffers()}
     seen = inputs if normalize else replace(inputs, mean=(0.0,), std=(1.0,))
-    return Model(net=net, params=params, buffers=buffers, loss=F.cross_entropy, inputs=seen)
+    return Model(net=net, params=params, buffers=buffers, loss=cross_entropy, inputs=seen)
 
 
 def image_shape(victim: str, inputs: Inputs) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn.functional import relu
 
 from leakgauge.algorithm import Count, algorithm
 from leakgauge.errors import UsageError
@@ -69,5 +69,5 @@ class _Block(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride=stride, bias=False), nn.BatchNorm2d(after))
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
-        return F.relu(inner + self.shortcut(x))
+        inner = self.norm2(self.conv2(relu(self.norm1(self.conv1(x)))))
+        return relu(inner + self.shortcut(x))
