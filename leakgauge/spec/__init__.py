@@ -1,0 +1,22 @@
+"""The spec: a YAML file, the audit that it means, its key, and all that it takes to run it."""
+
+from leakgauge.spec.building import build
+from leakgauge.spec.describing import describe
+from leakgauge.spec.document import AuditSpec, Draw, Parts, canonical, key, load, loads, parse
+from leakgauge.spec.preparing import prepare
+from leakgauge.spec.schema import schema
+
+__all__ = [
+    "AuditSpec",
+    "Draw",
+    "Parts",
+    "build",
+    "canonical",
+    "describe",
+    "key",
+    "load",
+    "loads",
+    "parse",
+    "prepare",
+    "schema",
+]

@@ -1,0 +1,155 @@
+"""From a spec to a scene and a plan: draw the secret, build the victim, train it on other data, put all on the device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import torch
+from torch import Tensor
+
+from leakgauge.audit import Plan, Scene
+from leakgauge.errors import UsageError
+from leakgauge.protocols import Pool
+from leakgauge.rng import stream
+from leakgauge.spec.building import build
+from leakgauge.spec.describing import describe, describe_value
+from leakgauge.spec.document import AuditSpec, Draw
+from leakgauge.training import Training, cached, train
+from leakgauge.types import Batch, Model, Tick, no_tick
+
+
+def prepare(spec: AuditSpec, device: str = "cpu", tick: Tick = no_tick) -> tuple[Scene, Plan]:
+    """Return what an audit runs on. One seed gives one victim and one secret batch, whatever the attack and the defense.
+
+    The secret is never among the public data, nor is a copy of it. A victim that is trained is trained on half of the public
+    data; the other half stays public, so that images the secret is compared with are as new to the victim as the secret is.
+    `tick` hears of the training. Raises UsageError where data, victim, batch and device do not fit together.
+    """
+    parts, place = spec.parts, device_named(device)
+    pool = parts.data.load()
+    _check_pool(pool)
+    rows = draw(parts.batch, pool, parts.seed)
+    secret, public = Batch(pool.x[rows], pool.y[rows]), _others(pool, rows)
+    model = parts.victim.build(pool.inputs, rng=stream(parts.seed, "victim")).to(place)
+    _check_fit(model, secret.to(place), spec.config["victim"]["name"])
+    if parts.training.steps:
+        order = torch.randperm(len(public), generator=stream(parts.seed, "training split"))
+        lessons, public = public[order[: len(order) // 2]], public[order[len(order) // 2 :]]
+        model = _trained(model, lessons, spec, tick)
+    scene = Scene(
+        model=model,
+        secret=secret.to(place),
+        public=public.to(place) if len(public) else None,
+        class_names=pool.class_names,
+    )
+    plan = Plan(
+        client=parts.client,
+        defenses=parts.defenses,
+        threat=parts.threat,
+        attack=parts.attack,
+        control=parts.control,
+        blind=build("attack", "mean_image"),
+        metrics=parts.metrics,
+        criteria=parts.criteria,
+        seed=parts.seed,
+    )
+    return scene, plan
+
+
+def device_named(name: str) -> torch.device:
+    """Return a device on which tensors can be made; "auto" is a CUDA device if there is one. Raises UsageError otherwise."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
+        cause = str(error).partition("\n")[0]
+        raise UsageError(f"device: got {name!r} ({cause}), expected a device of this machine; choose auto or cpu") from error
+    return device
+
+
+def draw(batch: Draw, pool: Pool, seed: int) -> Tensor:
+    """Return the rows [n] of the secret examples. Raises UsageError if the data has no such batch."""
+    if batch.indices is not None:
+        if max(batch.indices) >= len(pool):
+            raise UsageError(
+                f"batch.indices: got {max(batch.indices)}, expected numbers from 0 to {len(pool) - 1}; correct the list"
+            )
+        return torch.tensor(batch.indices)
+    size = batch.size or 1
+    if size > len(pool):
+        raise UsageError(f"batch.size: got {size}, expected at most the {len(pool)} examples of the data; lower it")
+    order = torch.randperm(len(pool), generator=stream(seed, "batch"))
+    classes = pool.y[order].tolist()
+    match batch.labels:
+        case "random":
+            return order[:size]
+        case "unique":
+            first = list({label: place for place, label in reversed(list(enumerate(classes)))}.values())
+            if size > len(first):
+                raise UsageError(f"batch.size: got {size}, expected at most the {len(first)} classes of the data for unique labels")
+            return order[sorted(first)[:size]]
+        case "same":
+            for label in dict.fromkeys(classes):
+                members = [place for place, other in enumerate(classes) if other == label]
+                if len(members) >= size:
+                    return order[members[:size]]
+            most = max(classes.count(label) for label in set(classes))
+            raise UsageError(f"batch.size: got {size}, expected at most the {most} examples of the largest class for same labels")
+
+
+def _others(pool: Pool, rows: Tensor) -> Batch:
+    """All examples that are neither secret nor a copy of a secret one."""
+    keep = torch.ones(len(pool), dtype=torch.bool)
+    for row in rows.tolist():
+        keep &= (pool.x != pool.x[row]).flatten(1).any(1)
+    return Batch(pool.x[keep], pool.y[keep])
+
+
+def _trained(model: Model, lessons: Batch, spec: AuditSpec, tick: Tick) -> Model:
+    parts, place = spec.parts, next(iter(model.params.values())).device
+    if not len(lessons):
+        raise UsageError(
+            f"training.steps: got {parts.training.steps}, but no data is left beside the secret; take a smaller batch, or 0 steps"
+        )
+    identity = {
+        "victim": describe("victim", parts.victim),
+        "training": describe_value(Training, parts.training, "training"),
+        "seed": parts.seed,
+        "data": [_digest(lessons.x), _digest(lessons.y)],
+        "inputs": repr(model.inputs),
+        "device": place.type,
+        "torch": torch.__version__,
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+    rng = stream(parts.seed, "training")
+    return cached(key, model, lambda: train(model, lessons.to(place), parts.training, rng=rng, tick=tick))
+
+
+def _digest(values: Tensor) -> str:
+    return hashlib.sha256(values.contiguous().numpy().data).hexdigest()
+
+
+def _check_pool(pool: Pool) -> None:
+    if not len(pool):
+        raise UsageError("data: holds no example, expected at least one; choose other data")
+    if tuple(pool.x.shape[1:]) != pool.inputs.shape:
+        raise UsageError(f"data: holds examples of shape {tuple(pool.x.shape[1:])}, expected {pool.inputs.shape} as it declares")
+    if len(pool.y) != len(pool) or int(pool.y.min()) < 0 or int(pool.y.max()) >= pool.inputs.classes:
+        raise UsageError(f"data: its labels are not one of 0 to {pool.inputs.classes - 1} for each example; correct the data")
+
+
+def _check_fit(model: Model, secret: Batch, victim: str) -> None:
+    expected = (1, model.inputs.classes)
+    try:
+        with torch.no_grad():
+            found = tuple(model.logits(secret.x[:1]).shape)
+    except RuntimeError as error:
+        cause = str(error).partition("\n")[0]
+        raise UsageError(
+            f"victim: {victim!r} cannot take examples of shape {tuple(secret.x.shape[1:])} ({cause}); choose another victim or size"
+        ) from error
+    if found != expected:
+        raise UsageError(f"victim: {victim!r} gives outputs {found} for one example, expected {expected}; one for each class")
