@@ -1,0 +1,99 @@
+"""The sentences of a report, each in one place."""
+
+from __future__ import annotations
+
+from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, Ending, Outcome
+
+TITLES: dict[Outcome, str] = {
+    "leaks": "Leaks",
+    "no leak found by these attacks": "No leak found by these attacks",
+    "inconclusive": "Inconclusive",
+}
+
+SHORT: dict[Outcome, str] = {**TITLES, "no leak found by these attacks": "No leak found"}
+
+TONES: dict[Outcome, str] = {"leaks": "bad", "no leak found by these attacks": "calm", "inconclusive": "unsure"}
+"""Outcome to the CSS class that colors it."""
+
+RECOVERED = (
+    "What leaves the client is enough to rebuild private examples: whoever sees this update, and has what is listed under "
+    "“The adversary”, can do what is shown below."
+)
+IDENTIFIED = (
+    "What leaves the client is enough to tell which images it was trained on, even where the rebuilt picture is poor: whoever "
+    "holds a set of candidate images can single out the private ones."
+)
+HELD = (
+    "The attack did no better with this update than without it, although the same kind of attack does succeed on an undefended "
+    "update. Read this as evidence about the attacks that were tried: a stronger one may still succeed."
+)
+OPEN = (
+    "This audit cannot tell whether what leaves the client gives private data away. Do not read it as safe: read the reason, "
+    "change what it names, and run the audit again."
+)
+UNFINISHED = "The audit did not finish, so it says nothing about what leaks. It still counts among the audits that were started."
+
+ENDINGS: dict[Ending, str] = {
+    "ok": "completed",
+    "diverged": "diverged",
+    "out_of_scope": "out of scope",
+    "failed": "failed",
+    "timed_out": "timed out",
+}
+
+TRIALS = {
+    ATTACK: ("Attack", "the audited attack on the private batch"),
+    FLOOR: ("Floor", "the same attack given the update of other data: what it scores without the secret"),
+    BLIND: ("Blind guess", "a guess made without any update"),
+    CONTROL: ("Positive control", "the undefended update with everything granted: must succeed, or finding nothing means nothing"),
+}
+
+METRICS = {
+    "psnr": ("PSNR", "dB", "higher is closer"),
+    "ssim": ("SSIM", "", "1 is identical"),
+    "mse": ("MSE", "", "0 is identical"),
+    "lpips": ("LPIPS", "", "lower is closer"),
+}
+"""Metric to its label, unit and direction; others show the name they were given."""
+
+ALIGNED = "brightness and contrast fitted, see note"
+ALIGNMENT = (
+    "“Affine” scores are taken after the best affine fit (one gain, one offset) of each color channel to the truth. BatchNorm "
+    "removes brightness and contrast from what a model sees, so an attack may get the picture right and these two wrong; "
+    "a person would still recognize it."
+)
+
+CAPABILITIES = {
+    "labels": "the labels of the private examples, in no particular order",
+    "count": "how many examples are behind the update",
+    "procedure": "how the client trains: local optimizer, steps, batch size, BatchNorm mode",
+    "scale": "the factor between the update and a mean gradient",
+    "defense": "which defense was applied, with its parameters",
+    "buffers": "the BatchNorm statistics that the client sends along",
+    "public_data": "other examples of the same kind as the private ones",
+}
+"""Capability to what the adversary has with it."""
+
+ALWAYS = "The model before the update, and the update that the client sent: every adversary of this report sees these."
+
+THREATS = {
+    "eavesdropper": "anyone who can read what passes between client and server",
+    "server": "an honest but curious server, which set the training procedure and is told how many examples were used",
+    "informed": "a server that also knows the labels, receives BatchNorm statistics and holds data of the same kind: "
+    "stronger than most, and the safer one to plan for",
+    "adaptive": "an adversary that also knows the defense and its parameters: the one that a defense must be judged by",
+}
+"""Named threat model to who that is."""
+
+CARE = "This page shows private examples: handle it as you would handle the data."
+
+LIMITS = (
+    "A score is evidence, not proof. Finding a leak shows that these private examples leak from this update under the "
+    "conditions above. Finding none shows that these attacks, with this budget, found none: it bounds nothing, and says nothing "
+    "about other models, other data, other rounds of training or stronger attacks.",
+    "What is measured is reconstruction of training examples from one client’s update. Membership and property inference, "
+    "model extraction and poisoning are outside of this report.",
+    "For a risk assessment, this can serve as evidence towards NIST AI 100-2e2025, NISTAML.032 (data reconstruction); the nearest "
+    "MITRE ATLAS technique is AML.T0024.001 (Invert AI Model), which does not speak of gradients or federated learning. "
+    "It does not establish conformity with any standard or law.",
+)
