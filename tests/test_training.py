@@ -252,7 +252,10 @@ def tiny():
 
 
 def test_another_process_trains_to_the_same_bits():
-    code = f"import runpy; here = runpy.run_path({__file__!r}); _, model = here['tiny'](); here['cached'](here['KEY'], model, lambda: model)"
+    code = (
+        f"import runpy; there = runpy.run_path({__file__!r}); _, model = there['tiny']()\n"
+        "there['cached'](there['KEY'], model, lambda: model)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     fresh, here = tiny()
     build = Build(fresh)
