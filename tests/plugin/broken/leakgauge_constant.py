@@ -1,0 +1,3 @@
+"""A plugin whose entry point leads to something that makes no algorithm."""
+
+VALUE = 3
