@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Annotated, Any, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
+from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 import annotated_types as at
 
@@ -44,19 +46,27 @@ def algorithm(cls: type[T]) -> type[T]:
 
 
 @functools.cache
-def _bounds(cls: type) -> dict[str, tuple[object, ...]]:
-    hints = get_type_hints(cls, include_extras=True)
-    return {name: get_args(hint)[1:] for name, hint in hints.items() if get_origin(hint) is Annotated}
+def _hints(cls: type) -> dict[str, object]:
+    return get_type_hints(cls, include_extras=True)
 
 
 def _check(instance: Any) -> None:
     cls: Any = type(instance)
-    for name, bounds in _bounds(cls).items():
+    for name, hint in _hints(cls).items():
         value = getattr(instance, name)
-        for bound in bounds:
-            expected = _violated(value, bound)
-            if expected is not None:
-                raise UsageError(f"{cls.__name__}.{name}: got {value!r}, expected a number {expected}")
+        for broken, expected in _violations(value, hint):
+            raise UsageError(f"{cls.__name__}.{name}: got {broken!r}, expected a number {expected}")
+
+
+def _violations(value: Any, hint: Any) -> Iterator[tuple[object, str]]:
+    """The numbers in a value that break a bound of its annotation, also within `X | None` and `tuple[X, ...]`."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        yield from ((value, expected) for bound in arguments[1:] if (expected := _violated(value, bound)))
+    elif origin in (Union, UnionType) and value is not None:
+        yield from (found for part in arguments if part is not type(None) for found in _violations(value, part))
+    elif origin is tuple and isinstance(value, tuple):
+        yield from (found for item in value for found in _violations(item, arguments[0]))
 
 
 def _violated(value: Any, bound: object) -> str | None:

@@ -27,7 +27,7 @@ from leakgauge.record import Ending, Record, Verdict
 from leakgauge.store import Store
 
 if TYPE_CHECKING:
-    from leakgauge.audit import Outcome
+    from leakgauge.auditing import Outcome
     from leakgauge.spec import AuditSpec
 
 log = logging.getLogger(__name__)
@@ -110,28 +110,27 @@ def audit_job(spec: dict[str, Any], runtime: Runtime, tick: Tick) -> Outcome:
     """Make what a canonical spec describes and audit it."""
     import torch
 
-    from leakgauge.audit import run
+    from leakgauge.auditing import run
     from leakgauge.spec import parse, prepare
 
     torch.set_num_threads(runtime.threads)
-    scene, plan = prepare(parse(spec), resolve_device(runtime.device), lambda share: tick(0.2 * share))
+    scene, plan = prepare(parse(spec), runtime.device, lambda share: tick(0.2 * share))
     return run(scene, plan, tick=lambda share: tick(0.2 + 0.8 * share))
 
 
-def resolve_device(name: str) -> str:
-    """Return the device that a name stands for. Raises UsageError if this machine does not have it."""
+def check_device(name: str) -> None:
+    """Raise UsageError if this machine has no such device, without taking memory on it."""
+    if name in ("auto", "cpu"):
+        return
     import torch
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return "cuda" if gpus else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"device: got {name!r}, expected auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda" and (device.index or 0) >= gpus:
         raise UsageError(f"device: got {name!r}, but torch sees {gpus} GPUs here; choose cpu or auto, or see `leakgauge doctor`")
-    return str(device)
 
 
 def execute(tasks: Iterable[Task], store: Store, runtime: Runtime, *, listener: Listener = ignore, job: Job = audit_job) -> Summary:
@@ -141,8 +140,10 @@ def execute(tasks: Iterable[Task], store: Store, runtime: Runtime, *, listener: 
     too long is killed and recorded as timed out. Workers do not outlive this process. A script that calls this needs the
     guard `if __name__ == "__main__":`, because workers import it.
 
-    Raises UsageError if the store cannot be written to (what is finished is kept), and KeyboardInterrupt as it comes.
+    Raises UsageError if there is no such device or the store cannot be written to (what is finished is kept), and
+    KeyboardInterrupt as it comes.
     """
+    check_device(runtime.device)
     store.open()
     wanted = {task.key: task for task in tasks}
     records: dict[str, Record] = {}

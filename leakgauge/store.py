@@ -33,7 +33,7 @@ from leakgauge.errors import UsageError
 from leakgauge.record import Record, Trial
 
 if TYPE_CHECKING:
-    from leakgauge.audit import Images
+    from leakgauge.auditing import Images
 
 RECORD, TENSORS, TRUTH, GUESS = "record.json", "tensors.safetensors", "truth", "guess."
 FINISHED = frozenset({"ok", "diverged", "out_of_scope"})

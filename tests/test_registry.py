@@ -172,7 +172,7 @@ def test_two_owners_of_a_name(plugin):
 def test_a_plugin_goes_all_the_way_from_yaml_to_a_record(tmp_path):
     install("sound", tmp_path / "site")
     code = """
-from leakgauge.audit import run
+from leakgauge.auditing import run
 from leakgauge.spec import canonical, loads, prepare
 spec = loads("{data: photographs, batch: {size: 2}, victim: mlp, attack: {name: zebra, width: 4}, defenses: [silence]}")
 print(canonical(spec)["attack"], canonical(spec)["defenses"])

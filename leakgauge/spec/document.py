@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from leakgauge.algorithm import Count, NonNegativeInt, algorithm
-from leakgauge.audit import Criteria
+from leakgauge.auditing import Criteria
 from leakgauge.errors import UsageError
 from leakgauge.protocols import Attack, Client, Data, Defense, Metric, Victim
 from leakgauge.spec.building import resolve

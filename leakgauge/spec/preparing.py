@@ -8,7 +8,7 @@ import json
 import torch
 from torch import Tensor
 
-from leakgauge.audit import Plan, Scene
+from leakgauge.auditing import Plan, Scene
 from leakgauge.errors import UsageError
 from leakgauge.protocols import Pool
 from leakgauge.rng import stream

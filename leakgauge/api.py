@@ -1,0 +1,180 @@
+"""The notebook's door: audit live objects, get a result that shows itself."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from leakgauge.auditing import Criteria, Outcome, Plan, Scene, run
+from leakgauge.errors import UsageError
+from leakgauge.protocols import Attack, Client, Defense
+from leakgauge.record import Record, Verdict
+from leakgauge.spec import DEFAULTS, build, device_named
+from leakgauge.threat import threat_named
+from leakgauge.types import Batch, Inputs, Loss, Model, ThreatModel
+
+Config = str | Mapping[str, Any]
+"""An algorithm by name ("dlg") or with its fields ({"name": "dlg", "restarts": 8}), as in a YAML file."""
+Examples = Batch | tuple[Tensor, Tensor]
+"""Pixels [n, *shape] in [0, 1] and classes [n]."""
+
+
+@final
+@dataclass(frozen=True)
+class Result:
+    """What an audit found. Shown as a report in a notebook, as a sentence when printed."""
+
+    outcome: Outcome
+
+    @property
+    def verdict(self) -> Verdict:
+        """The answer, with its reason."""
+        return self.outcome.record.verdict
+
+    @property
+    def record(self) -> Record:
+        """All numbers."""
+        return self.outcome.record
+
+    @property
+    def truth(self) -> Tensor:
+        """The secret examples [n, *shape]."""
+        return self.outcome.images.truth
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """The attack's guesses [n, *shape], in the order of the truths they were matched to."""
+        return self.outcome.images.guesses["attack"]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write record, images and report into a folder; return the path of the report."""
+        from leakgauge.report import write_report
+        from leakgauge.store import Store
+
+        store = Store(Path(folder))
+        store.open()
+        store.save(self.record, self.outcome.images)
+        return write_report(Path(folder))
+
+    def __str__(self) -> str:
+        return f"{self.verdict.outcome}: {self.verdict.reason}"
+
+    def _repr_html_(self) -> str:
+        from leakgauge.report import fragment
+
+        images = {f"guess.{name}": pixels.numpy() for name, pixels in self.outcome.images.guesses.items()}
+        return fragment(self.record, {"truth": self.truth.numpy(), **images})
+
+
+def audit(
+    *,
+    model: nn.Module | Model,
+    batch: Examples,
+    attack: Attack | Config = "inverting_gradients",
+    client: Client | Config = "fedsgd",
+    defenses: Sequence[Defense | Config] = (),
+    threat: ThreatModel | str = "informed",
+    control: Attack | Config | None = None,
+    public: Examples | None = None,
+    inputs: Inputs | None = None,
+    loss: Loss = F.cross_entropy,
+    class_names: Sequence[str] = (),
+    criteria: Criteria = Criteria(),
+    seed: int = 0,
+    device: str = "auto",
+) -> Result:
+    """Audit what a client with this model would give away by sending its update on this batch.
+
+    `public` is other data of the same kind: without it there is no floor from other data, and no identification. `inputs` says
+    how the model sees pixels; without it they lie in [0, 1] and go in as they are. Algorithms are objects or configs. Raises
+    UsageError for whatever does not fit together.
+    """
+    where = device_named(device)
+    secret = _examples("batch", batch)
+    victim = model if isinstance(model, Model) else _model(model, secret, inputs, loss)
+    _check(victim, secret)
+    others = None if public is None else _examples("public", public).to(where)
+    blind: Attack = build("attack", "mean_image")
+    plan = Plan(
+        client=build("client", client),
+        defenses=tuple(build("defense", defense) for defense in defenses),
+        threat=threat if isinstance(threat, ThreatModel) else threat_named(threat),
+        attack=build("attack", attack),
+        control=None if control is None else build("attack", control),
+        blind=blind,
+        metrics={name: build("metric", metric) for name, metric in DEFAULTS["metrics"].items()},
+        criteria=criteria,
+        seed=seed,
+    )
+    scene = Scene(model=victim.to(where), secret=secret.to(where), public=others, class_names=tuple(class_names))
+    return Result(_keyed(run(scene, plan)))
+
+
+def _keyed(outcome: Outcome) -> Outcome:
+    """Give the audit of live objects, which has no file to take a key from, the hash of what it found."""
+    record = outcome.record
+    content = repr((record.seed, record.setting, [replace(trial, seconds=0.0) for trial in record.trials.values()]))
+    key = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return replace(outcome, record=replace(record, key=key, name="audit"))
+
+
+def _examples(key: str, examples: Examples) -> Batch:
+    batch = examples if isinstance(examples, Batch) else Batch(*examples)
+    if not isinstance(batch.x, Tensor) or not batch.x.is_floating_point():
+        kind = batch.x.dtype if isinstance(batch.x, Tensor) else type(batch.x).__name__
+        raise UsageError(f"{key}: got examples of {kind}, expected a floating tensor with pixels in [0, 1]; divide bytes by 255")
+    if len(batch.x) == 0 or len(batch.x) != len(batch.y):
+        raise UsageError(f"{key}: got {len(batch.x)} examples and {len(batch.y)} labels, expected as many of both, at least one")
+    if not bool(batch.x.isfinite().all()):
+        raise UsageError(f"{key}: holds nan or infinity, expected finite pixels; clean the data")
+    if batch.y.is_floating_point() or batch.y.dim() != 1:
+        raise UsageError(f"{key}: got labels {batch.y.dtype} {tuple(batch.y.shape)}, expected classes as integers [n]; take argmax")
+    return Batch(batch.x.detach(), batch.y.detach().long())
+
+
+def _model(net: nn.Module, secret: Batch, inputs: Inputs | None, loss: Loss) -> Model:
+    """Take the weights of a network as values; the network itself is not changed."""
+    params = {name: value.detach().clone() for name, value in net.named_parameters()}
+    buffers = {name: value.detach().clone() for name, value in net.named_buffers()}
+    seen = inputs or Inputs(shape=tuple(secret.x.shape[1:]), classes=1)
+    model = Model(net=net, params=params, buffers=buffers, loss=loss, inputs=seen)
+    return model if inputs else replace(model, inputs=replace(seen, classes=_outputs(model, secret)))
+
+
+def _check(model: Model, secret: Batch) -> None:
+    if tuple(secret.x.shape[1:]) != model.inputs.shape:
+        raise UsageError(
+            f"batch: got examples of shape {tuple(secret.x.shape[1:])}, expected {model.inputs.shape}, which the model takes; resize"
+        )
+    low, high = float(secret.x.min()), float(secret.x.max())
+    if low < model.inputs.low or high > model.inputs.high:
+        raise UsageError(
+            f"batch: got pixels from {low:.3g} to {high:.3g}, expected {model.inputs.low:g} to {model.inputs.high:g}; "
+            "pass pixels, and mean and std in `inputs`"
+        )
+    classes = _outputs(model, secret)
+    worst = int(secret.y.max() if int(secret.y.min()) >= 0 else secret.y.min())
+    if not 0 <= worst < classes:
+        raise UsageError(f"batch: got the label {worst}, expected 0 to {classes - 1}, one for each output of the model")
+
+
+def _outputs(model: Model, secret: Batch) -> int:
+    first = next(iter(model.params.values()), secret.x)
+    try:
+        with torch.no_grad():
+            logits = model.logits(secret.x[:1].to(first))
+    except RuntimeError as error:
+        cause = str(error).partition("\n")[0]
+        raise UsageError(
+            f"batch: the model cannot take examples of shape {tuple(secret.x.shape[1:])} ({cause}); resize them"
+        ) from error
+    if logits.dim() != 2:
+        raise UsageError(f"model: gives outputs {tuple(logits.shape)} for one example, expected [1, classes]; wrap it")
+    return logits.shape[1]
