@@ -121,5 +121,6 @@ def _import(target: str, who: str, remedy: str) -> Any:
             f"{who}: cannot be imported ({type(error).__name__}: {cause}), expected an algorithm at module:attribute; {remedy}"
         ) from error
     if not (inspect.isclass(value) or inspect.isfunction(value)):
-        raise UsageError(f"{who}: is of type {type(value).__name__}, expected a class or a function that makes an algorithm; {remedy}")
+        kind = type(value).__name__
+        raise UsageError(f"{who}: is of type {kind}, expected a class or a function that makes an algorithm; {remedy}")
     return value

@@ -60,7 +60,9 @@ def resolve(hint: Any, raw: object, key: str) -> Resolved:
             named = {name: resolve(item, one, f"{key}.{name}") for name, one in raw.items()}
             return Resolved({name: one.value for name, one in named.items()}, {name: one.config for name, one in named.items()})
         case _:
-            raise UsageError(f"{key}: its type {hint} cannot be written in a file, expected the default; leave it out")
+            raise UsageError(
+                f"{key}: its type {hint} cannot be written in a file, expected numbers, text or parts; set it from Python"
+            )
 
 
 def _algorithm(family: str, raw: object, key: str) -> Resolved:

@@ -114,7 +114,7 @@ def check(hint: Any, raw: object, key: str) -> Any:
     try:
         return adapter(hint).validate_json(to_json(raw))
     except UsageError as error:
-        raise UsageError(f"{key}: {error}, expected the default; leave it out") from error
+        raise UsageError(f"{key}: {error}, expected numbers, text or parts; set it from Python") from error
     except PydanticSerializationError as error:
         raise UsageError(f"{key}: got {shown(raw)}, expected a value that a file can hold") from error
     except ValidationError as error:
@@ -123,7 +123,10 @@ def check(hint: Any, raw: object, key: str) -> Any:
 
 def plain(hint: Any, value: object, key: str) -> Any:
     """Return a value as JSON holds it, the same for every spelling of the same value (1 and 1.0, list and tuple)."""
-    dumped = adapter(hint).dump_python(check(hint, value, key), mode="json")
+    if value is None:
+        return None
+    checked = check(hint, value, key)
+    dumped = adapter(hint).dump_python(checked, mode="json")
     return sorted(dumped) if isinstance(value, (set, frozenset)) else dumped
 
 
