@@ -19,12 +19,16 @@ from math import inf
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from leakgauge.algorithm import Count, NonNegativeInt, Positive, algorithm
 from leakgauge.errors import LeakgaugeError, UsageError
 from leakgauge.record import Ending, Record, Verdict
 from leakgauge.store import Store
+
+if sys.platform != "win32":
+    from multiprocessing import resource_tracker
 
 if TYPE_CHECKING:
     from leakgauge.auditing import Outcome
@@ -344,14 +348,21 @@ def _without_places(text: str) -> str:
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
     """Keep Ctrl-C from a child for good (its parent stops it), and from us until the child is accounted for."""
-    if sys.platform == "win32":
-        yield
-        return
-    from multiprocessing import resource_tracker
-
-    resource_tracker.ensure_running()  # its start would lift the mask
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    caught: list[tuple[int, FrameType | None]] = []
+    is_main = threading.current_thread() is threading.main_thread()  # the only one that is interrupted, or may say how
+    handler = signal.signal(signal.SIGINT, lambda *told: caught.append(told)) if is_main else None
     try:
-        yield
+        if sys.platform == "win32":
+            yield
+        else:
+            resource_tracker.ensure_running()  # its start would lift the mask, which the child inherits
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                yield
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
+    if caught and callable(handler):
+        handler(*caught[0])

@@ -65,8 +65,8 @@ def train(model: Model, data: Batch, training: Training, *, rng: Rng, tick: Tick
 def cached(key: str, fresh: Model, build: Callable[[], Model]) -> Model:
     """Return what `build` gave when it was last called for `key` (a hash of all that it depends on), or call it.
 
-    `fresh` is a model of the same architecture, into which stored weights are put. The folder is $LEAKGAUGE_CACHE, else
-    leakgauge in $XDG_CACHE_HOME or ~/.cache. A checkpoint that cannot be read is built anew and one that cannot be written is
+    `fresh` is a model of the same architecture, into which stored weights are put. The folder is
+    `cache_folder()`. A checkpoint that cannot be read is built anew and one that cannot be written is
     not stored; both are logged as warnings.
     """
     stored = _read(key, fresh)
@@ -75,6 +75,17 @@ def cached(key: str, fresh: Model, build: Callable[[], Model]) -> Model:
     model = build()
     _write(key, model)
     return model
+
+
+def cache_folder() -> Path:
+    """Where trained victims are kept: $LEAKGAUGE_CACHE, else leakgauge in $XDG_CACHE_HOME or ~/.cache.
+
+    Raises RuntimeError where there is no home directory.
+    """
+    own, base = os.environ.get("LEAKGAUGE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if own:
+        return Path(own).expanduser()
+    return (Path(base) if base and Path(base).is_absolute() else Path("~/.cache").expanduser()) / "leakgauge"
 
 
 def _mini_batches(data: Batch, size: int, rng: Rng) -> Iterator[Batch]:
@@ -86,17 +97,9 @@ def _mini_batches(data: Batch, size: int, rng: Rng) -> Iterator[Batch]:
             yield data[rows]
 
 
-def _path(key: str) -> Path:
-    own, base = os.environ.get("LEAKGAUGE_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    if own:
-        return Path(own).expanduser() / f"{key}.safetensors"
-    root = Path(base) if base and Path(base).is_absolute() else Path("~/.cache").expanduser()
-    return root / "leakgauge" / f"{key}.safetensors"
-
-
 def _read(key: str, fresh: Model) -> Model | None:
     try:
-        path = _path(key)
+        path = cache_folder() / f"{key}.safetensors"
         return _restore(load_file(path), fresh) if path.is_file() else None
     except _CACHE_FAILURES as error:
         _log.warning("the checkpoint %s cannot be read and is built anew: %s", key, error)
@@ -106,7 +109,7 @@ def _read(key: str, fresh: Model) -> Model | None:
 def _write(key: str, model: Model) -> None:
     # Written under another name and renamed, so that a reader never meets half a file.
     try:
-        path = _path(key)
+        path = cache_folder() / f"{key}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             unfinished = Path(folder) / path.name

@@ -3,16 +3,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from jobs import job, task
+from processes import is_alive, until
 from samples import failed, images, record
 
 from leakgauge import store as store_module
 from leakgauge.errors import UsageError
-from leakgauge.executor import Runtime, execute, resolve_device
+from leakgauge.executor import Runtime, _interrupts_held, execute
 from leakgauge.store import Store
 
 
@@ -29,21 +31,6 @@ def run(tasks, store, **runtime):
 
 def lines(path):
     return path.read_text().splitlines() if path.exists() else []
-
-
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-
-
-def until(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def test_an_audit_becomes_a_record_in_a_process_of_its_own(store, tmp_path):
@@ -215,9 +202,34 @@ def test_an_interrupt_stops_the_workers_without_a_word(driver, store, tmp_path, 
     assert len(lines(tmp_path / "log")) == 1
 
 
-def test_devices():
-    assert resolve_device("cpu") == "cpu"
-    assert resolve_device("auto") in ("cpu", "cuda")
+def interrupt_another_thread():
+    """As the system may do: it picks any thread that does not block the signal."""
+    thread = threading.Thread(target=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT}) or time.sleep(0.2))
+    thread.start()
+    time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGINT)
+    thread.join()
+
+
+def test_an_interrupt_while_a_worker_starts_waits_until_it_is_accounted_for():
+    before = signal.getsignal(signal.SIGINT)
+    reached = []
+
+    def start():
+        with _interrupts_held():
+            interrupt_another_thread()
+            reached.append("the end")
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert reached == ["the end"]
+    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_a_device_that_is_not_there_is_told_before_any_work(store, tmp_path):
     for bad in ("gpu", "cuda:99"):
         with pytest.raises(UsageError, match=f"device: got '{bad}'"):
-            resolve_device(bad)
+            run([task("a1", note=tmp_path / "log")], store, device=bad)
+    assert lines(tmp_path / "log") == []
+    assert not store.root.exists()

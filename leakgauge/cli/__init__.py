@@ -1,0 +1,69 @@
+"""The command line: one verb, one function. What is heavy is imported by the verb that needs it.
+
+Exit codes: 0 done (or the gate passed), 1 the gate failed, 2 bad input, 3 inconclusive, 4 a crash of leakgauge itself,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from leakgauge.cli.catalog import doctor, list_, schema, show
+from leakgauge.cli.results import gate, report
+from leakgauge.cli.running import audit, sweep
+from leakgauge.errors import UsageError
+
+CRASH = 4
+
+app = typer.Typer(
+    help="Measures how much private training data leaks from what a federated-learning client sends, and what stops it.",
+    epilog="Exit codes: 0 done or passed, 1 gate failed, 2 bad input, 3 inconclusive, 4 crash, 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(audit)
+app.command()(sweep)
+app.command()(report)
+app.command()(gate)
+app.command("list")(list_)
+app.command()(show)
+app.command()(schema)
+app.command()(doctor)
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"leakgauge {version('leakgauge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends in SystemExit with one of the exit codes above."""
+    try:
+        app(args=arguments, prog_name="leakgauge")
+    except UsageError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:  # a full disk, a folder without leave to write: told well enough by the system
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except Exception:  # noqa: BLE001  whatever it is, exit code 1 would read as a gate that failed
+        traceback.print_exc()
+        typer.echo("error: this is a fault of leakgauge; please report it with the lines above", err=True)
+        sys.exit(CRASH)

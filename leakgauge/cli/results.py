@@ -1,0 +1,48 @@
+"""`report` and `gate`: what to do with results that are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Results = Annotated[Path, typer.Argument(metavar="DIR", help="A folder with results.", show_default=False)]
+
+
+def report(
+    folder: Results,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE.csv", help="Also write a table with a row per trial and example.")
+    ] = None,
+) -> None:
+    """Write report.html and audit.json for all audits in a folder."""
+    from leakgauge.cli import screen
+    from leakgauge.report import write_report
+    from leakgauge.store import Store
+
+    store = Store(folder)
+    store.keys()  # told here where there is no such folder
+    screen.say(f"Report: {write_report(folder)}")
+    if csv is not None:
+        store.to_csv(csv)
+        screen.say(f"Table: {csv}")
+
+
+def gate(
+    folder: Results,
+    policy: Annotated[Path, typer.Option("--policy", "-p", metavar="POLICY.yaml", help="What is accepted.", show_default=False)],
+) -> None:
+    """Hold all audits in a folder against a policy. Exit code 0 if they pass, 1 if one fails, 3 if one is inconclusive."""
+    from leakgauge.cli import screen
+    from leakgauge.errors import UsageError
+    from leakgauge.gate import gate as judge
+    from leakgauge.gate import load_policy
+    from leakgauge.store import Store
+
+    rules, store = load_policy(policy), Store(folder)
+    if not store.keys():
+        raise UsageError(f"{str(folder)!r}: holds no audit, expected at least one; run an audit into this folder first")
+    rulings = judge(store.records(), rules)
+    screen.show_rulings(rulings)
+    raise typer.Exit(rulings.exit_code)

@@ -1,0 +1,118 @@
+"""`audit` and `sweep`: run what a file describes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from leakgauge.executor import Runtime
+    from leakgauge.gate import Policy
+    from leakgauge.spec import AuditSpec
+
+INCONCLUSIVE, USAGE, INTERRUPTED = 3, 2, 130
+
+File = Annotated[Path, typer.Argument(metavar="FILE.yaml", help="What to audit.", show_default=False)]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change a setting, such as attack.steps=100.")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are, and are found again.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Workers = Annotated[int, typer.Option(help="How many audits run at once; they share the cores.")]
+Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Stop an audit that takes longer.", show_default="no limit")]
+GatePolicy = Annotated[
+    Path | None, typer.Option("--gate", metavar="POLICY.yaml", help="Hold the results against a policy right away.")
+]
+Shard = Annotated[str | None, typer.Option(metavar="I/N", help="Run part I of N, from 1, into the same folder as the other parts.")]
+RESULTS = Path("leakgauge-results")
+
+
+def audit(
+    file: File,
+    settings: Settings = None,
+    out: Out = RESULTS,
+    device: Device = "auto",
+    timeout: Timeout = None,
+    policy: GatePolicy = None,
+) -> None:
+    """Run one audit; what was finished before is not run again.
+
+    Exit code 0 whatever is found (a leak as well: see --gate), 3 if the audit is inconclusive.
+    """
+    rules = _policy(policy)
+    from leakgauge.spec import load
+
+    _run([load(file, settings or ())], out, _runtime(device, 1, timeout), rules)
+
+
+def sweep(
+    file: File,
+    settings: Settings = None,
+    out: Out = RESULTS,
+    device: Device = "auto",
+    workers: Workers = 1,
+    timeout: Timeout = None,
+    shard: Shard = None,
+    policy: GatePolicy = None,
+) -> None:
+    """Run all audits of a grid; run the same command again to resume.
+
+    Exit code 0 whatever is found (a leak as well: see --gate), 3 if any audit is inconclusive.
+    """
+    rules = _policy(policy)
+    from leakgauge import sweep as sweeps
+
+    specs = sweeps.load(file, settings or ()).specs
+    part = specs if shard is None else sweeps.shard(specs, shard)
+    _run(part, out, _runtime(device, workers, timeout), rules, is_part=shard is not None)
+
+
+def _run(specs: Sequence[AuditSpec], out: Path, runtime: Runtime, policy: Policy | None, *, is_part: bool = False) -> None:
+    from leakgauge.cli import screen
+    from leakgauge.executor import execute, task_of
+    from leakgauge.store import Store
+
+    try:
+        with screen.progress(len(specs)) as listener:
+            summary = execute(map(task_of, specs), Store(out), runtime, listener=listener)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: what is finished is kept; resume with the same command", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    screen.show_records(summary.records)
+    if is_part:
+        screen.say(f"Once all parts are there, make the report: leakgauge report {out}")
+    else:
+        from leakgauge.report import write_report
+
+        screen.say(f"Report: {write_report(out)}")
+    for message in summary.usage_errors:
+        typer.echo(f"error: {message}", err=True)
+    if summary.usage_errors:
+        raise typer.Exit(USAGE)
+    if policy is not None:
+        from leakgauge.gate import gate
+
+        rulings = gate(summary.records, policy)
+        screen.show_rulings(rulings)
+        raise typer.Exit(rulings.exit_code)
+    if any(record.verdict.outcome == "inconclusive" for record in summary.records):
+        raise typer.Exit(INCONCLUSIVE)
+
+
+def _policy(path: Path | None) -> Policy | None:
+    if path is None:
+        return None
+    from leakgauge.gate import load_policy
+
+    return load_policy(path)
+
+
+def _runtime(device: str, workers: int, timeout: float | None) -> Runtime:
+    from leakgauge.executor import Runtime, check_device
+
+    check_device(device)
+    return Runtime(device=device, workers=workers, timeout=inf if timeout is None else timeout)

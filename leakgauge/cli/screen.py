@@ -1,0 +1,138 @@
+"""What is shown on a terminal: results on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, Outcome, Record, Trial
+
+if TYPE_CHECKING:
+    from leakgauge.executor import Event, Listener
+    from leakgauge.gate import Result, Rulings
+
+STYLES: dict[Outcome | Result, str] = {
+    "leaks": "bold red",
+    "no leak found by these attacks": "bold green",
+    "inconclusive": "bold yellow",
+    "pass": "bold green",
+    "fail": "bold red",
+}
+
+
+def say(text: str | Text, *, to_stderr: bool = False) -> None:
+    """Write a line as it is, whatever its length and whatever brackets are in it."""
+    Console(stderr=to_stderr).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Listener]:
+    """Show how far the audits are, with the time that is left on a terminal and a line for each audit elsewhere."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bars:
+        yield _Display(console, bars, total)
+
+
+class _Display:
+    """Bars for all and for each audit that runs."""
+
+    def __init__(self, console: Console, bars: Progress, total: int) -> None:
+        self.console, self.bars, self.total, self.ended = console, bars, total, 0
+        self.whole = bars.add_task(f"{total} audits", total=total) if total > 1 else None
+        self.parts: dict[str, tuple[TaskID, float]] = {}
+
+    def __call__(self, event: Event) -> None:
+        key, name = event.task.key, event.task.name
+        match event.kind:
+            case "started":
+                self.parts[key] = self.bars.add_task(name, total=1.0), 0.0
+            case "progress":
+                self._advance(key, event.share)
+            case "retried":
+                self._line(f"{name}: started again. {event.message}")
+                self._remove(key)
+            case "skipped" | "ended":
+                self.ended += 1
+                self._remove(key)
+                if self.whole is not None:
+                    self.bars.update(self.whole, completed=self._completed())
+                if event.record is not None:
+                    when = "finished before" if event.kind == "skipped" else f"{event.record.seconds:.1f} s"
+                    self._line(f"{self.ended}/{self.total} {name}: {event.record.verdict.outcome} ({when})")
+
+    def _advance(self, key: str, share: float) -> None:
+        bar, _ = self.parts[key]
+        self.parts[key] = bar, share
+        self.bars.update(bar, completed=share)
+        if self.whole is not None:
+            self.bars.update(self.whole, completed=self._completed())
+
+    def _remove(self, key: str) -> None:
+        if key in self.parts:
+            self.bars.remove_task(self.parts.pop(key)[0])
+
+    def _completed(self) -> float:
+        return self.ended + sum(share for _, share in self.parts.values())
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_records(records: Sequence[Record]) -> None:
+    """Show one audit in full, several as a table."""
+    if len(records) == 1:
+        _show_record(records[0])
+    else:
+        _show_table(records)
+
+
+def show_rulings(rulings: Rulings) -> None:
+    """Show what the gate says: each audit that does not pass, then the whole."""
+    for ruling in rulings.rulings:
+        if ruling.result != "pass":
+            say(Text.assemble((ruling.result, STYLES[ruling.result]), f"  {ruling.name} ({ruling.key})"))
+            for reason in ruling.reasons:
+                say(f"    {reason}")
+    say(Text.assemble("Gate: ", (rulings.result, STYLES[rulings.result]), f". {rulings.reason}"))
+
+
+def _show_record(record: Record) -> None:
+    from leakgauge.report.scores import score_table
+
+    outcome = record.verdict.outcome
+    say(Text.assemble((outcome.capitalize(), STYLES[outcome]), f"  {record.name} ({record.key})"))
+    say(record.verdict.reason)
+    if record.setting is not None:
+        scores = score_table(record, record.setting, "")
+        table = Table("", *scores.columns)
+        for row in scores.rows:
+            table.add_row(*map(Text, (row.label, *(cell.text for cell in row.cells))))
+        Console().print(table)
+        for note in scores.notes:
+            say(note)
+    for note in record.diagnosis:
+        say(note)
+    if record.error and record.error not in record.verdict.reason:
+        say(record.error.rstrip())
+
+
+def _show_table(records: Sequence[Record]) -> None:
+    table = Table("Audit", "Verdict", "PSNR", "Floor", "Blind guess", "Positive control")
+    for record in records:
+        outcome = record.verdict.outcome
+        best = (_best_psnr(record.trials.get(name)) for name in (ATTACK, FLOOR, BLIND, CONTROL))
+        table.add_row(Text(record.name), Text(outcome, STYLES[outcome]), *map(Text, best))
+    Console().print(table)
+    say("PSNR in dB, of the best example.")
+
+
+def _best_psnr(trial: Trial | None) -> str:
+    values = [value for value in (trial.scores.get("psnr", ()) if trial else ()) if value is not None]
+    return f"{max(values):.1f}" if values else "–"
