@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import inf
 
-from leakgauge.statistics import identification_p_value
-
 from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, Setting, Trial, Verdict
+from leakgauge.statistics import identification_p_value
 
 
 def decide(trials: Mapping[str, Trial], setting: Setting, alpha: float) -> Verdict:
