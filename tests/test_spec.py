@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import torch
 from algorithms import Checkers, Everything, Weighted
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from leakgauge import registry, spec
@@ -70,6 +70,8 @@ def test_plain_words_are_read_by_the_core_schema():
     assert [type(value) for value in read.values()].count(float) == 4
 
 
+@settings(max_examples=300, deadline=None, derandomize=True)
+@example({"\x85": "\u2028 \x85\ufeff"})
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8"), max_size=5)
@@ -449,7 +451,7 @@ def documents(draw):
 
 
 @given(documents())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_yaml_to_canonical_to_yaml_is_the_same_audit(document):
     if isinstance(document["attack"], dict) and document["attack"].get("text") == "labels":
         return

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leakgauge import spec, sweep
@@ -105,6 +105,7 @@ def test_a_base_file_that_is_not_there(tmp_path):
     )
 
 
+@settings(derandomize=True, deadline=None)
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 12))
 def test_shards_are_disjoint_and_whole(specs, count):
     numbered = list(enumerate(specs))

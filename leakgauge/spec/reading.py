@@ -47,6 +47,12 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # Pyyaml folds some Unicode line breaks into spaces unless the text is in double quotes.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isascii() else '"')
+
+
+_Dumper.add_representer(str, _text)
 for _tag, _pattern, _first in _PLAIN_WORDS:
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(
