@@ -1,0 +1,1 @@
+"""Measurements of leakgauge, one module each; `python -m benchmarks` runs them (see docs/benchmarks.md)."""

@@ -1,0 +1,57 @@
+"""What the benchmarks share: settings, images, and one update of one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, final
+
+from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.data.arrays import Npz
+from leakgauge.errors import UsageError
+from leakgauge.metrics.psnr import PSNR
+from leakgauge.protocols import Pool, Victim
+from leakgauge.rng import stream
+from leakgauge.threat import observe
+from leakgauge.types import Batch, Observation, ThreatModel
+from leakgauge.victims.convnet import ConvNet
+from leakgauge.victims.lenet import LeNet
+from leakgauge.victims.resnet import resnet18
+
+NETS: dict[str, Victim] = {"LeNet": LeNet(), "ConvNet-64": ConvNet(width=64), "ResNet-18": resnet18()}
+
+
+@final
+@dataclass(frozen=True)
+class Settings:
+    """What the command line sets. None: what the benchmark takes."""
+
+    data: Path | None = None
+    images: int | None = None
+    steps: int | None = None
+
+    def pool(self) -> Pool:
+        """Return the images. Raises UsageError without a file."""
+        if self.data is None:
+            raise UsageError(
+                "--data: is missing, expected an .npz file with CIFAR-10 images (x: uint8 [N, 32, 32, 3]) and labels (y)"
+            )
+        return Npz(path=str(self.data)).load()
+
+
+class Case(NamedTuple):
+    """One secret image, and what an adversary sees of it."""
+
+    secret: Batch
+    seen: Observation
+
+
+def case(pool: Pool, index: int, victim: Victim, threat: ThreatModel) -> Case:
+    """Return the gradient of image `index` on fresh weights; the index is also the seed of the weights."""
+    secret = Batch(pool.x[index : index + 1], pool.y[index : index + 1])
+    model = victim.build(pool.inputs, rng=stream(index, "victim"))
+    return Case(secret, observe(model, secret, client=FedSGD(), threat=threat, rng=stream(index, "client")))
+
+
+def psnr(guess: Batch, secret: Batch) -> float:
+    return float(PSNR()(guess.x, secret.x))
