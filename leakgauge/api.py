@@ -151,7 +151,7 @@ def _model(net: nn.Module, secret: Batch, inputs: Inputs | None, loss: Loss) -> 
 def _check(model: Model, secret: Batch) -> None:
     if tuple(secret.x.shape[1:]) != model.inputs.shape:
         raise UsageError(
-            f"batch: got examples of shape {tuple(secret.x.shape[1:])}, expected {model.inputs.shape}, which the model takes; resize"
+            f"batch: got examples of shape {tuple(secret.x.shape[1:])}, expected {model.inputs.shape}, as the model takes; resize"
         )
     low, high = float(secret.x.min()), float(secret.x.max())
     if low < model.inputs.low or high > model.inputs.high:

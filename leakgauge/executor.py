@@ -54,8 +54,12 @@ class Runtime:
     @property
     def threads(self) -> int:
         """How many threads each worker may use."""
-        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-        return max(1, cores // self.workers)
+        return max(1, cores() // self.workers)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @final

@@ -55,9 +55,9 @@ class GroupConsistency:
 
     def penalty(self, members: Tensor) -> Tensor:
         """`weight` times the distance to the consensus, for members [g, n, *shape]; summed over members, mean over examples."""
-        return (
-            self.weight * torch.linalg.vector_norm((members - self.consensus(members.detach())).flatten(2), dim=2).mean(dim=1).sum()
-        )
+        offsets = members - self.consensus(members.detach())
+        distances: Tensor = torch.linalg.vector_norm(offsets.flatten(2), dim=2)  # [g, n]
+        return self.weight * distances.mean(dim=1).sum()
 
     def consensus(self, members: Tensor) -> Tensor:
         """The mean of the members, shifted onto each other where they are images: [n, *shape]."""

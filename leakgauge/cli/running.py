@@ -16,13 +16,21 @@ if TYPE_CHECKING:
 
 INCONCLUSIVE, USAGE, INTERRUPTED = 3, 2, 130
 
-File = Annotated[Path, typer.Argument(metavar="FILE.yaml", help="What to audit.", show_default=False)]
+EXAMPLES = Path(__file__).parent.parent / "examples"
+AuditFile = Annotated[
+    Path, typer.Argument(metavar="[FILE.yaml]", help="What to audit; without a file, a photograph.", show_default=False)
+]
+SweepFile = Annotated[
+    Path, typer.Argument(metavar="[FILE.yaml]", help="What to audit; without a file, the demonstration.", show_default=False)
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change a setting, such as attack.steps=100.")
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are, and are found again.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Workers = Annotated[int, typer.Option(help="How many audits run at once; they share the cores.")]
+Workers = Annotated[
+    int | None, typer.Option(help="How many audits run at once; they share the cores.", show_default="one a core")
+]
 Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Stop an audit that takes longer.", show_default="no limit")]
 GatePolicy = Annotated[
     Path | None, typer.Option("--gate", metavar="POLICY.yaml", help="Hold the results against a policy right away.")
@@ -32,11 +40,13 @@ RESULTS = Path("leakgauge-results")
 
 
 def audit(
-    file: File,
+    file: AuditFile = EXAMPLES / "audit.yaml",
     settings: Settings = None,
     out: Out = RESULTS,
     device: Device = "auto",
+    workers: Workers = None,
     timeout: Timeout = None,
+    shard: Shard = None,
     policy: GatePolicy = None,
 ) -> None:
     """Run one audit; what was finished before is not run again.
@@ -46,15 +56,15 @@ def audit(
     rules = _policy(policy)
     from leakgauge.spec import load
 
-    _run([load(file, settings or ())], out, _runtime(device, 1, timeout), rules)
+    _run_part([load(file, settings or ())], shard, out, _runtime(device, workers, timeout, 1), rules)
 
 
 def sweep(
-    file: File,
+    file: SweepFile = EXAMPLES / "sweep.yaml",
     settings: Settings = None,
     out: Out = RESULTS,
     device: Device = "auto",
-    workers: Workers = 1,
+    workers: Workers = None,
     timeout: Timeout = None,
     shard: Shard = None,
     policy: GatePolicy = None,
@@ -67,8 +77,14 @@ def sweep(
     from leakgauge import sweep as sweeps
 
     specs = sweeps.load(file, settings or ()).specs
+    _run_part(specs, shard, out, _runtime(device, workers, timeout, len(specs)), rules)
+
+
+def _run_part(specs: Sequence[AuditSpec], shard: str | None, out: Path, runtime: Runtime, policy: Policy | None) -> None:
+    from leakgauge import sweep as sweeps
+
     part = specs if shard is None else sweeps.shard(specs, shard)
-    _run(part, out, _runtime(device, workers, timeout), rules, is_part=shard is not None)
+    _run(part, out, runtime, policy, is_part=shard is not None)
 
 
 def _run(specs: Sequence[AuditSpec], out: Path, runtime: Runtime, policy: Policy | None, *, is_part: bool = False) -> None:
@@ -111,8 +127,16 @@ def _policy(path: Path | None) -> Policy | None:
     return load_policy(path)
 
 
-def _runtime(device: str, workers: int, timeout: float | None) -> Runtime:
-    from leakgauge.executor import Runtime, check_device
+def _runtime(device: str, workers: int | None, timeout: float | None, audits: int) -> Runtime:
+    from leakgauge.executor import Runtime, check_device, cores
 
     check_device(device)
-    return Runtime(device=device, workers=workers, timeout=inf if timeout is None else timeout)
+    # A GPU is not shared unless asked for: its memory, unlike a core, does not stretch.
+    fitting = min(cores(), audits) if device == "cpu" or (device == "auto" and not _has_gpu()) else 1
+    return Runtime(device=device, workers=workers if workers is not None else max(1, fitting), timeout=inf if timeout is None else timeout)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

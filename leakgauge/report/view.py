@@ -130,9 +130,9 @@ def _attacked(record: Record) -> str:
         return ""
     attack = _short(record.spec.get("attack") or (record.trials[ATTACK].attack if ATTACK in record.trials else "no attack"))
     client = _short(record.spec.get("client") or setting.client)
-    victim = f"{_short(record.spec['victim'])} model" if "victim" in record.spec else "model"
+    victim = f"the model {_short(record.spec['victim'])}" if "victim" in record.spec else "a model"
     defenses = " and ".join(_short(one) for one in record.spec.get("defenses") or setting.defenses)
-    scale = f"{plural(setting.examples, 'example')} with a {victim} of {plural(setting.parameters, 'parameter')}"
+    scale = f"{plural(setting.examples, 'example')} with {victim} of {plural(setting.parameters, 'parameter')}"
     return (
         f"The attack {attack}, with the knowledge of the threat model “{setting.threat}”, was given the update that a "
         f"{client} client computed on {scale}, "

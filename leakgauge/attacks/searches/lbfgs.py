@@ -9,7 +9,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import Count, Positive, algorithm
+from leakgauge.algorithm import Count, Positive, Share, algorithm
 from leakgauge.attacks.searches.best import Best
 from leakgauge.protocols import Found, Objective, Point
 from leakgauge.types import Rng, Tick
@@ -20,7 +20,8 @@ from leakgauge.types import Rng, Tick
 class LBFGS:
     """`torch.optim.LBFGS` with `steps` outer iterations of up to `inner` evaluations each.
 
-    It stops after `patience` outer iterations without a new best.
+    It stops when `patience` outer iterations have not brought the best loss down to `progress` of what it was: starts that fail
+    creep on for thousands of evaluations, starts that succeed halve their loss every few iterations.
     """
 
     learning_rate: Positive = 1.0
@@ -28,6 +29,7 @@ class LBFGS:
     inner: Count = 20
     line_search: Literal["strong_wolfe"] | None = None
     patience: Count = 20
+    progress: Share = 0.8
 
     def minimize(
         self,
@@ -60,17 +62,19 @@ class LBFGS:
                 value.grad = slope
             return loss
 
-        stale = 0
+        bests: list[float] = []
         for step in range(self.steps):
-            before = best.loss
             optimizer.step(evaluate)  # type: ignore[no-untyped-call]
             with torch.no_grad():
                 for name, value in project(point).items():
                     point[name].copy_(value)
-            stale = 0 if best.loss < before else stale + 1
+            bests.append(best.loss)
             tick((step + 1) / self.steps)
-            if stale >= self.patience or best.loss <= goal or not math.isfinite(best.trace[-1]):
+            if best.loss <= goal or not math.isfinite(best.trace[-1]) or self._is_stuck(bests):
                 break
         if math.isfinite(best.trace[-1]):
             best.offer(point, float(objective(point).detach()))
         return best.found()
+
+    def _is_stuck(self, bests: list[float]) -> bool:
+        return len(bests) > self.patience and bests[-1] > self.progress * bests[-1 - self.patience]
