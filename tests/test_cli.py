@@ -160,7 +160,7 @@ def test_misuse_is_one_line_and_exit_code_2(run, file, policy, tmp_path, argumen
     assert sorted(tmp_path.rglob("*")) == before, "nothing was begun"
 
 
-@pytest.mark.parametrize("arguments", [["audit"], ["audit", "x.yaml", "--no-such"], ["no-such-verb"], ["schema", "--kind", "x"]])
+@pytest.mark.parametrize("arguments", [["report"], ["audit", "x.yaml", "--no-such"], ["no-such-verb"], ["schema", "--kind", "x"]])
 def test_misuse_of_the_command_line_itself_is_exit_code_2(run, arguments):
     assert run(*arguments)[0] == 2
 
