@@ -53,15 +53,16 @@ class InvertingGradients:
                 std=model.inputs.std,
             ),
         }
-        self._shared = {
+        self._count = seen.count
+        self._shared: dict[str, Any] = {
             "gradients": [seen.update.delta[name] for name, _ in net.named_parameters()],
             "buffers": None,
-            "metadata": {"num_data_points": seen.count, "labels": seen.labels, "local_hyperparams": None},
+            "metadata": {"num_data_points": self._count, "labels": seen.labels, "local_hyperparams": None},
         }
 
     def run(self, rng: Rng, on_step: Callable[[], None] = lambda: None) -> Batch:
         """Return the guess in pixels; `on_step` is called as each step begins."""
-        start = normal_like(torch.empty(self._shared["metadata"]["num_data_points"], *self._model.inputs.shape), rng)
+        start = normal_like(torch.empty(self._count, *self._model.inputs.shape), rng)
         hook = self._attacker.objective.register_forward_pre_hook(lambda *_: on_step())
         with hook, warnings.catch_warnings(action="ignore"):
             found, _ = self._attacker.reconstruct([self._payload], [self._shared], {}, initial_data=start)

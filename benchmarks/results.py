@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class Results:
     def row(self, benchmark: str, key: Values, measure: Callable[[], Values]) -> Values:
         """Return a row that was measured under the same key in the same environment; measure and append it if there is none."""
         path = self.folder / f"{benchmark}.jsonl"
-        made_with = environment()
+        made_with = {**environment(), "waiting": os.environ["OMP_WAIT_POLICY"]}
         lines = path.read_text().splitlines() if path.exists() else []
         for row in map(json.loads, lines):
             if row["key"] == key and row["environment"] == made_with:

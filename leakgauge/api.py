@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from leakgauge.auditing import Criteria, Outcome, Plan, Scene, run
+from leakgauge.devices import device_named
 from leakgauge.errors import UsageError
 from leakgauge.protocols import Attack, Client, Defense
 from leakgauge.record import Record, Verdict
-from leakgauge.spec import DEFAULTS, build, device_named
+from leakgauge.spec import DEFAULTS, build
 from leakgauge.threat import threat_named
 from leakgauge.types import Batch, Inputs, Loss, Model, ThreatModel
 

@@ -23,6 +23,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from leakgauge.algorithm import Count, NonNegativeInt, Positive, algorithm
+from leakgauge.devices import check_device
 from leakgauge.errors import LeakgaugeError, UsageError
 from leakgauge.record import Ending, Record, Verdict
 from leakgauge.store import Store
@@ -124,21 +125,6 @@ def audit_job(spec: dict[str, Any], runtime: Runtime, tick: Tick) -> Outcome:
     torch.set_num_threads(runtime.threads)
     scene, plan = prepare(parse(spec), runtime.device, lambda share: tick(0.2 * share))
     return run(scene, plan, tick=lambda share: tick(0.2 + 0.8 * share))
-
-
-def check_device(name: str) -> None:
-    """Raise UsageError if this machine has no such device, without taking memory on it."""
-    if name in ("auto", "cpu"):
-        return
-    import torch
-
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"device: got {name!r}, expected auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and (device.index or 0) >= gpus:
-        raise UsageError(f"device: got {name!r}, but torch sees {gpus} GPUs here; choose cpu or auto, or see `leakgauge doctor`")
 
 
 def execute(tasks: Iterable[Task], store: Store, runtime: Runtime, *, listener: Listener = ignore, job: Job = audit_job) -> Summary:

@@ -100,8 +100,14 @@ def observe_update(
         threat=threat,
         client=client if Capability.PROCEDURE in threat else None,
         labels=labels.detach().sort().values if labels is not None and Capability.LABELS in threat else None,
-        public=public if Capability.PUBLIC_DATA in threat else None,
+        public=_copy(public) if public is not None and Capability.PUBLIC_DATA in threat else None,
     )
+
+
+def _copy(batch: Batch) -> Batch:
+    # Other data may be a slice of the tensor that the secret is a slice of as well.
+    return Batch(batch.x.detach().clone(), batch.y.detach().clone())
+
 
 
 def _check_tensors(what: str, sent: Params, expected: Params) -> None:

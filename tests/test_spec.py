@@ -18,9 +18,9 @@ from leakgauge.attacks.matching import Matching
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.optimizers.adam import Adam
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.devices import device_named
 from leakgauge.errors import UsageError
 from leakgauge.spec.document import DEFAULTS
-from leakgauge.spec.preparing import device_named
 from leakgauge.spec.reading import override, read_file, read_mapping, write_yaml
 
 DEMO = """
@@ -635,6 +635,15 @@ def test_a_device_that_this_machine_does_not_have(name):
 
 def test_auto_is_cuda_where_there_is_one():
     assert device_named("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_a_part_without_a_name_is_the_default_part_with_these_settings():
+    attack = build("attack", {"name": "dlg", "search": {"steps": 7}})
+    assert attack == build("attack", {"name": "dlg", "search": {"name": "lbfgs", "steps": 7}})
+    client = build("client", {"name": "fedavg", "optimizer": {"learning_rate": 0.5}})
+    assert client.optimizer.learning_rate == 0.5
+    with pytest.raises(UsageError, match="did you mean 'name'"):
+        build("attack", {"name": "dlg", "search": {"nam": "adam"}})
 
 
 # the schema

@@ -128,12 +128,14 @@ def _policy(path: Path | None) -> Policy | None:
 
 
 def _runtime(device: str, workers: int | None, timeout: float | None, audits: int) -> Runtime:
-    from leakgauge.executor import Runtime, check_device, cores
+    from leakgauge.devices import check_device
+    from leakgauge.executor import Runtime, cores
 
     check_device(device)
     # A GPU is not shared unless asked for: its memory, unlike a core, does not stretch.
     fitting = min(cores(), audits) if device == "cpu" or (device == "auto" and not _has_gpu()) else 1
-    return Runtime(device=device, workers=workers if workers is not None else max(1, fitting), timeout=inf if timeout is None else timeout)
+    at_once = max(1, fitting) if workers is None else workers
+    return Runtime(device=device, workers=at_once, timeout=inf if timeout is None else timeout)
 
 
 def _has_gpu() -> bool:

@@ -3,7 +3,7 @@
 from leakgauge.spec.building import build
 from leakgauge.spec.describing import describe
 from leakgauge.spec.document import DEFAULTS, AuditSpec, Draw, Parts, canonical, key, load, loads, parse
-from leakgauge.spec.preparing import device_named, prepare
+from leakgauge.spec.preparing import prepare
 from leakgauge.spec.schema import schema
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "build",
     "canonical",
     "describe",
-    "device_named",
     "key",
     "load",
     "loads",

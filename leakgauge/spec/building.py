@@ -109,7 +109,10 @@ def _make(target: Callable[..., Any], settings: Mapping[str, object], key: str, 
     for name, parameter in known.items():
         if parameter.is_required and name not in settings:
             raise UsageError(f"{prefix}{name}: is missing, expected {_wanted(parameter)}; add it")
-    given = {name: resolve(known[name].hint, value, f"{prefix}{name}") for name, value in settings.items()}
+    given = {
+        name: resolve(known[name].hint, _upon_default(known[name], value, f"{prefix}{name}"), f"{prefix}{name}")
+        for name, value in settings.items()
+    }
     try:
         value = target(**{name: one.value for name, one in given.items()})
     except UsageError as error:
@@ -123,6 +126,16 @@ def _make(target: Callable[..., Any], settings: Mapping[str, object], key: str, 
         for name, parameter in known.items()
     }
     return Resolved(value, config)
+
+
+def _upon_default(parameter: Parameter, raw: object, key: str) -> object:
+    """A part that is set without a name is the default part with these settings."""
+    hint = without_none(parameter.hint) or parameter.hint
+    if not isinstance(raw, Mapping) or family_of(hint) is None or parameter.is_required or parameter.default is None:
+        return raw
+    if difflib.get_close_matches("name", raw, n=1):
+        return raw
+    return {**describe_value(hint, parameter.default, key), **raw}
 
 
 def _wanted(parameter: Parameter) -> str:

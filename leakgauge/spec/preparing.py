@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from leakgauge.auditing import Plan, Scene
+from leakgauge.devices import device_named
 from leakgauge.errors import UsageError
 from leakgauge.protocols import Pool
 from leakgauge.rng import stream
@@ -55,19 +56,6 @@ def prepare(spec: AuditSpec, device: str = "cpu", tick: Tick = no_tick) -> tuple
         seed=parts.seed,
     )
     return scene, plan
-
-
-def device_named(name: str) -> torch.device:
-    """Return a device on which tensors can be made; "auto" is a CUDA device if there is one. Raises UsageError otherwise."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
-        cause = str(error).partition("\n")[0]
-        raise UsageError(f"device: got {name!r} ({cause}), expected a device of this machine; choose auto or cpu") from error
-    return device
 
 
 def draw(batch: Draw, pool: Pool, seed: int) -> Tensor:

@@ -36,16 +36,17 @@ class Adam:
         self, objective: Objective, start: Point, /, *, project: Callable[[Point], Point], goal: float, rng: Rng, tick: Tick
     ) -> Found:
         """Return the best of `steps` + 1 points."""
-        point = {name: value.detach().clone().requires_grad_() for name, value in start.items()}
+        point = {name: value.detach().clone().requires_grad_() for name, value in project(start).items()}
         optimizer = torch.optim.Adam(point.values(), lr=self.learning_rate)
-        best = Best(start)
+        best = Best(point)
         for step in range(self.steps + 1):
             loss = objective(point)
             best.offer(point, float(loss.detach()))
             if step == self.steps or best.loss <= goal or not math.isfinite(best.trace[-1]):
                 break
             rate = self._rate(step)
-            for value, slope in zip(point.values(), torch.autograd.grad(loss, list(point.values())), strict=True):
+            slopes = torch.autograd.grad(loss, list(point.values()), materialize_grads=True)  # a prior alone sees no labels
+            for value, slope in zip(point.values(), slopes, strict=True):
                 noisy = slope + self.langevin * rate * normal_like(slope, rng) if self.langevin else slope
                 value.grad = noisy.sign() if self.signed else noisy
             optimizer.param_groups[0]["lr"] = rate

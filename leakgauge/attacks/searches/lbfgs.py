@@ -42,8 +42,8 @@ class LBFGS:
         rng: Rng,
         tick: Tick,
     ) -> Found:
-        """Return the best point evaluated; it is projected after each outer iteration."""
-        point = {name: value.detach().clone().requires_grad_() for name, value in start.items()}
+        """Return the best allowed point evaluated; each outer iteration starts from a projected one."""
+        point = {name: value.detach().clone().requires_grad_() for name, value in project(start).items()}
         unknowns = list(point.values())
         optimizer = torch.optim.LBFGS(
             unknowns,
@@ -53,12 +53,16 @@ class LBFGS:
             tolerance_change=0,
             line_search_fn=self.line_search,
         )
-        best = Best(start)
+        best = Best(point)
 
         def evaluate() -> Tensor:
             loss = objective(point)
-            best.offer(point, float(loss.detach()))
-            for value, slope in zip(unknowns, torch.autograd.grad(loss, unknowns), strict=True):
+            if _is_allowed(point, project):
+                best.offer(point, float(loss.detach()))
+            else:
+                best.trace.append(float(loss.detach()))
+            slopes = torch.autograd.grad(loss, unknowns, materialize_grads=True)  # a prior alone sees no labels
+            for value, slope in zip(unknowns, slopes, strict=True):
                 value.grad = slope
             return loss
 
@@ -78,3 +82,8 @@ class LBFGS:
 
     def _is_stuck(self, bests: list[float]) -> bool:
         return len(bests) > self.patience and bests[-1] > self.progress * bests[-1 - self.patience]
+
+
+def _is_allowed(point: Point, project: Callable[[Point], Point]) -> bool:
+    # Up to rounding: a projection may take a point to other coordinates and back.
+    return all(torch.allclose(value, point[name], atol=1e-6) for name, value in project(point).items())
