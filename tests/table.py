@@ -1,0 +1,190 @@
+"""One table of all registered algorithms, with settings that are quick and what it takes to check each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from leakgauge.attacks.analytic import Analytic
+from leakgauge.attacks.dlg import dlg
+from leakgauge.attacks.floors import MeanImage, RandomImage, prior_only
+from leakgauge.attacks.gradinversion import gradinversion
+from leakgauge.attacks.group import GroupConsistency
+from leakgauge.attacks.idlg import idlg
+from leakgauge.attacks.inverting_gradients import inverting_gradients
+from leakgauge.attacks.labels.gradinversion import GradInversionRule
+from leakgauge.attacks.labels.idlg import IDLG
+from leakgauge.attacks.labels.joint import Joint
+from leakgauge.attacks.labels.known import Known
+from leakgauge.attacks.likelihoods.cosine import Cosine
+from leakgauge.attacks.likelihoods.gaussian import Gaussian
+from leakgauge.attacks.likelihoods.laplace import Laplace
+from leakgauge.attacks.likelihoods.uninformative import Uninformative
+from leakgauge.attacks.matching import Matching
+from leakgauge.attacks.priors.batchnorm import BatchNormStatistics
+from leakgauge.attacks.priors.l2 import L2
+from leakgauge.attacks.priors.total_variation import TotalVariation
+from leakgauge.attacks.replays.granted import Granted
+from leakgauge.attacks.replays.one_gradient import OneGradient
+from leakgauge.attacks.searches import adam as adam_search
+from leakgauge.attacks.searches.lbfgs import LBFGS
+from leakgauge.attacks.spaces.pixels import Pixels
+from leakgauge.clients.fedavg import FedAvg
+from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.clients.gradients import MeanGradient
+from leakgauge.clients.optimizers.adam import Adam, adamw
+from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.data.arrays import Npz, SafeTensors
+from leakgauge.data.faces import Faces
+from leakgauge.data.folder import Folder
+from leakgauge.data.huggingface import HuggingFace
+from leakgauge.data.mnist import MNIST
+from leakgauge.data.photographs import Photographs
+from leakgauge.data.torchvision import Torchvision
+from leakgauge.defenses.clipping import Clipping
+from leakgauge.defenses.dp_sgd import DPSGD
+from leakgauge.defenses.mixup import Mixup
+from leakgauge.defenses.noise import GaussianNoise, LaplaceNoise
+from leakgauge.defenses.partial_sharing import PartialSharing
+from leakgauge.defenses.pruning import Pruning
+from leakgauge.defenses.qsgd import QSGD
+from leakgauge.defenses.secure_aggregation import SecureAggregation
+from leakgauge.defenses.sign import Sign
+from leakgauge.defenses.topk import TopK
+from leakgauge.metrics.affine import Affine
+from leakgauge.metrics.lpips import LPIPS
+from leakgauge.metrics.mse import MSE
+from leakgauge.metrics.psnr import PSNR
+from leakgauge.metrics.ssim import SSIM
+from leakgauge.types import Inputs
+from leakgauge.victims.convnet import ConvNet
+from leakgauge.victims.lenet import LeNet
+from leakgauge.victims.mlp import MLP
+from leakgauge.victims.resnet import ResNet, resnet18, resnet20
+from leakgauge.victims.vit import ViT
+
+torch.set_num_threads(1)  # tests run side by side
+
+
+@dataclass(frozen=True)
+class Row:
+    """An algorithm under the name it is registered by, the options of its check, and why it has none where it has none."""
+
+    family: str
+    name: str
+    algorithm: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
+    elsewhere: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.family} {self.name} {self.algorithm!r}"[:60]
+
+
+FLAT = MLP(hidden=(32,))
+LBFGS_FEW = LBFGS(steps=2, inner=4)
+FILES = "needs files or an extra: see test_data.py, test_metrics.py"
+
+TABLE = [
+    Row("attack", "dlg", dlg(search=LBFGS_FEW, restarts=2)),
+    Row("attack", "idlg", idlg(search=LBFGS_FEW, restarts=1)),
+    Row("attack", "inverting_gradients", inverting_gradients(steps=4), {"bounded": True, "examples": 2}),
+    Row(
+        "attack",
+        "inverting_gradients",
+        inverting_gradients(steps=2),
+        {"bounded": True, "examples": 2, "client": FedAvg(epochs=2, batch_size=1, optimizer=SGD(momentum=0.9))},
+    ),
+    Row("attack", "gradinversion", gradinversion(steps=3, group=GroupConsistency(members=2)), {"bounded": True, "examples": 2}),
+    Row("attack", "gradinversion", gradinversion(steps=3, group=None), {"client": FedSGD(batchnorm="train"), "examples": 2}),
+    Row("attack", "analytic", Analytic(), {"victim": FLAT}),
+    Row("attack", "analytic", Analytic(labels=Known()), {"victim": FLAT, "examples": 3}),
+    Row("attack", "mean_image", MeanImage(), {"bounded": True, "examples": 2}),
+    Row("attack", "random_image", RandomImage(), {"bounded": True, "examples": 2}),
+    Row("attack", "prior_only", prior_only(steps=3), {"bounded": True, "examples": 2}),
+    Row(
+        "attack",
+        "matching",
+        Matching(
+            likelihood=Laplace(),
+            priors=(L2(), TotalVariation()),
+            space=Pixels(start_from="uniform"),
+            replay=OneGradient(),
+            labels=GradInversionRule(),
+            search=LBFGS_FEW,
+            restarts=2,
+        ),
+        {"bounded": True, "examples": 2, "client": FedAvg(epochs=2), "defenses": (Pruning(share=0.5),)},
+    ),
+    Row("client", "fedsgd", FedSGD()),
+    Row("client", "fedsgd", FedSGD(batchnorm="train")),
+    Row("client", "fedavg", FedAvg()),
+    Row("client", "fedavg", FedAvg(epochs=2, batch_size=2, optimizer=SGD(momentum=0.9, nesterov=True), batchnorm="train")),
+    Row("client", "fedavg", FedAvg(epochs=2, batch_size=3, optimizer=adamw())),
+    Row("data", "photographs", Photographs(size=8)),
+    Row("data", "faces", Faces()),
+    Row("data", "mnist", MNIST()),
+    Row("data", "folder", Folder(path="pictures"), elsewhere=FILES),
+    Row("data", "npz", Npz(path="arrays.npz"), elsewhere=FILES),
+    Row("data", "safetensors", SafeTensors(path="arrays.safetensors"), elsewhere=FILES),
+    Row("data", "torchvision", Torchvision(dataset="CIFAR10", root="here"), elsewhere=FILES),
+    Row("data", "huggingface", HuggingFace(path="here"), elsewhere=FILES),
+    Row("defense", "gaussian_noise", GaussianNoise(sigma=0.1)),
+    Row("defense", "laplace_noise", LaplaceNoise(scale=0.1)),
+    Row("defense", "clipping", Clipping(norm=0.1)),
+    Row("defense", "topk", TopK(share=0.3), {"client": FedAvg(epochs=2)}),
+    Row("defense", "pruning", Pruning(share=0.5)),
+    Row("defense", "qsgd", QSGD(levels=4)),
+    Row("defense", "sign", Sign()),
+    Row("defense", "sign", Sign(scaled=True)),
+    Row("defense", "dp_sgd", DPSGD(clip=0.5), {"client": FedAvg(batch_size=2)}),
+    Row("defense", "mixup", Mixup()),
+    Row("defense", "partial_sharing", PartialSharing(share=("*.weight",))),
+    Row("defense", "secure_aggregation", SecureAggregation(clients=2)),
+    Row("gradient", "mean", MeanGradient()),
+    Row("labels", "known", Known(), {"examples": 3}),
+    Row("labels", "joint", Joint(), {"examples": 3}),
+    Row("labels", "idlg", IDLG()),
+    Row("labels", "gradinversion", GradInversionRule(), {"examples": 3}),
+    Row("likelihood", "gaussian", Gaussian(weight=2.0)),
+    Row("likelihood", "laplace", Laplace(weight=2.0)),
+    Row("likelihood", "cosine", Cosine(weight=2.0)),
+    Row("likelihood", "uninformative", Uninformative()),
+    Row("metric", "mse", MSE()),
+    Row("metric", "psnr", PSNR()),
+    Row("metric", "ssim", SSIM()),
+    Row("metric", "affine", Affine(metric=PSNR())),
+    Row("metric", "lpips", LPIPS(), elsewhere=FILES),
+    Row("optimizer", "sgd", SGD()),
+    Row("optimizer", "sgd", SGD(momentum=0.9, dampening=0.5, weight_decay=0.1)),
+    Row("optimizer", "sgd", SGD(momentum=0.9, nesterov=True)),
+    Row("optimizer", "adam", Adam(weight_decay=0.1)),
+    Row("optimizer", "adamw", adamw()),
+    Row("prior", "total_variation", TotalVariation()),
+    Row("prior", "l2", L2()),
+    Row("prior", "batchnorm", BatchNormStatistics()),
+    Row("prior", "batchnorm", BatchNormStatistics(), {"client": FedSGD(batchnorm="train")}),
+    Row("replay", "one_gradient", OneGradient(), {"client": FedAvg(epochs=2)}),
+    Row("replay", "one_gradient", OneGradient(scaled=False, batchnorm="train"), {"client": FedAvg(optimizer=Adam())}),
+    Row("replay", "granted", Granted(), {"client": FedAvg(epochs=2, batch_size=1, optimizer=Adam())}),
+    Row("search", "lbfgs", LBFGS(steps=10)),
+    Row("search", "lbfgs", LBFGS(steps=3, line_search="strong_wolfe")),
+    Row("search", "adam", adam_search.Adam(steps=50)),
+    Row("search", "adam", adam_search.Adam(steps=50, signed=True, schedule="step")),
+    Row("search", "adam", adam_search.Adam(steps=50, schedule="cosine", warmup=5, langevin=0.1)),
+    Row("space", "pixels", Pixels(), {"bounded": True}),
+    Row("space", "pixels", Pixels(start_from="gray"), {"bounded": True}),
+    Row("space", "pixels", Pixels(start_from="uniform", boxed=False)),
+    Row("victim", "mlp", FLAT),
+    Row("victim", "mlp", MLP(hidden=(), normalize=True)),
+    Row("victim", "lenet", LeNet(channels=4)),
+    Row("victim", "convnet", ConvNet(width=4), {"inputs": Inputs((3, 9, 9), 5)}),
+    Row("victim", "resnet", ResNet(blocks=(1, 1), widths=(4, 8))),
+    Row("victim", "resnet18", resnet18(width=4)),
+    Row("victim", "resnet20", resnet20(width=4)),
+    Row("victim", "vit", ViT(dim=8, depth=1, heads=2)),
+]
+
+
+def rows(family):
+    return [row for row in TABLE if row.family == family]
