@@ -638,12 +638,12 @@ def test_auto_is_cuda_where_there_is_one():
 
 
 def test_a_part_without_a_name_is_the_default_part_with_these_settings():
-    attack = build("attack", {"name": "dlg", "search": {"steps": 7}})
-    assert attack == build("attack", {"name": "dlg", "search": {"name": "lbfgs", "steps": 7}})
-    client = build("client", {"name": "fedavg", "optimizer": {"learning_rate": 0.5}})
+    attack = spec.build("attack", {"name": "dlg", "search": {"steps": 7}})
+    assert attack == spec.build("attack", {"name": "dlg", "search": {"name": "lbfgs", "steps": 7}})
+    client = spec.build("client", {"name": "fedavg", "optimizer": {"learning_rate": 0.5}})
     assert client.optimizer.learning_rate == 0.5
     with pytest.raises(UsageError, match="did you mean 'name'"):
-        build("attack", {"name": "dlg", "search": {"nam": "adam"}})
+        spec.build("attack", {"name": "dlg", "search": {"nam": "adam"}})
 
 
 # the schema
