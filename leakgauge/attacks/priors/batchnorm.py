@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
+from leakgauge import tree
 from leakgauge.algorithm import NonNegative, algorithm
 from leakgauge.anatomy import batch_norms
 from leakgauge.errors import OutOfScope
@@ -23,9 +24,10 @@ class _Statistics(NamedTuple):
 class BatchNormStatistics:
     """`weight` times the sum over layers of the distances of mean and variance from their targets.
 
-    The targets are the batch's own statistics where the client sent its buffers after one step in training mode (they follow
-    from the running statistics before and after), and the running statistics of the global model otherwise. Raises OutOfScope
-    for a model without BatchNorm.
+    The targets are the batch's own statistics where the client trained in training mode and sent its buffers (they follow from
+    the running statistics before and after; over several local steps, as a weighted mean), and features are then computed in
+    that mode as well. Otherwise they are the running statistics of the global model. Raises OutOfScope for a model without
+    BatchNorm.
     """
 
     weight: NonNegative = 0.1
@@ -50,10 +52,17 @@ def _targets(seen: Observation) -> dict[str, _Statistics]:
 
 def _target(seen: Observation, name: str, layer: nn.modules.batchnorm._BatchNorm, kind: str) -> Tensor:
     before = seen.model.buffers[f"{name}.running_{kind}"]
-    after = seen.update.buffers.get(f"{name}.running_{kind}", before)
-    if layer.momentum is None or torch.equal(before, after):
+    steps = _steps(seen, name)
+    if not layer.momentum or steps == 0:
         return before
-    return (after - (1 - layer.momentum) * before) / layer.momentum
+    kept = (1 - layer.momentum) ** steps
+    return (seen.update.buffers[f"{name}.running_{kind}"] - kept * before) / (1 - kept)
+
+
+def _steps(seen: Observation, name: str) -> int:
+    """How many batches a layer saw in training mode, by its own count."""
+    counter = f"{name}.num_batches_tracked"
+    return int(seen.update.buffers.get(counter, seen.model.buffers[counter]) - seen.model.buffers[counter])
 
 
 def _features(x: Tensor, seen: Observation) -> dict[str, _Statistics]:
@@ -68,8 +77,10 @@ def _features(x: Tensor, seen: Observation) -> dict[str, _Statistics]:
         return record
 
     hooks = [layer.register_forward_pre_hook(recorder(name)) for name, layer in batch_norms(seen.model).items()]
+    training = any(_steps(seen, name) for name in batch_norms(seen.model))
+    buffers = tree.detach(seen.model.buffers)  # written to in training mode
     try:
-        seen.model.logits(x)
+        seen.model.forward(seen.model.params, buffers, x, training=training)
     finally:
         for hook in hooks:
             hook.remove()
