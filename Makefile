@@ -23,7 +23,7 @@ unit: $(VENV)/.developer
 	$(BIN)/pytest -n 2
 
 benchmarks: $(VENV)/.developer
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "leakgauge needs Python 3.11 or newer: make PYTHON=python3.11")'

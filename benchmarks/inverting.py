@@ -16,6 +16,7 @@ from leakgauge.threat import INFORMED
 from leakgauge.types import Batch, no_tick
 
 PACKAGES = ("leakgauge", "breaching")
+COMPARED = ("ConvNet-64", "ResNet-18")
 FIRST = 10
 
 
@@ -36,7 +37,7 @@ def run(settings: Settings, results: Results) -> Shown:
             {"net": net, "image": index, "package": package, "steps": steps},
             partial(measure, index, net, package),
         )
-        for net in ("ConvNet-64", "ResNet-18")
+        for net in COMPARED
         for index in range(FIRST, FIRST + (settings.images or 4))
         for package in PACKAGES
     ]
@@ -45,7 +46,7 @@ def run(settings: Settings, results: Results) -> Shown:
         rows,
         {"net": "net", "image": "image", "package": "package", "psnr": "PSNR (dB)", "mismatch_at_truth": "1 - cos at the truth"}
         | {"seconds": "seconds"},
-        [_medians(net, [row for row in rows if row["net"] == net]) for net in ("ConvNet-64", "ResNet-18")],
+        [_medians(net, [row for row in rows if row["net"] == net]) for net in COMPARED],
     )
 
 
