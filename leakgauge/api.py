@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -100,8 +101,14 @@ def audit(
     where = device_named(device)
     secret = _examples("batch", batch)
     victim = model if isinstance(model, Model) else _model(model, secret, inputs, loss)
-    _check(victim, secret)
-    others = None if public is None else _examples("public", public).to(where)
+    _check("batch", victim, secret)
+    others = None if public is None else _examples("public", public)
+    if others is not None:
+        _check("public", victim, others)
+    if class_names and len(class_names) != victim.inputs.classes:
+        raise UsageError(f"class_names: got {len(class_names)}, expected {victim.inputs.classes}, one for each output of the model")
+    if not isinstance(defenses, Sequence) or isinstance(defenses, str):
+        raise UsageError(f"defenses: got {defenses!r}, expected a list of them; put it in brackets")
     blind: Attack = build("attack", "mean_image")
     plan = Plan(
         client=build("client", client),
@@ -114,7 +121,12 @@ def audit(
         criteria=criteria,
         seed=seed,
     )
-    scene = Scene(model=victim.to(where), secret=secret.to(where), public=others, class_names=tuple(class_names))
+    scene = Scene(
+        model=victim.to(where),
+        secret=secret.to(where),
+        public=None if others is None else others.to(where),
+        class_names=tuple(class_names),
+    )
     return Result(_keyed(run(scene, plan)))
 
 
@@ -127,10 +139,15 @@ def _keyed(outcome: Outcome) -> Outcome:
 
 
 def _examples(key: str, examples: Examples) -> Batch:
+    if not isinstance(examples, Batch | tuple) or (isinstance(examples, tuple) and len(examples) != 2):
+        kind = f"{len(examples)} entries" if isinstance(examples, tuple) else type(examples).__name__
+        raise UsageError(f"{key}: got {kind}, expected a Batch or a pair; pass (examples, labels)")
     batch = examples if isinstance(examples, Batch) else Batch(*examples)
     if not isinstance(batch.x, Tensor) or not batch.x.is_floating_point():
         kind = batch.x.dtype if isinstance(batch.x, Tensor) else type(batch.x).__name__
         raise UsageError(f"{key}: got examples of {kind}, expected a floating tensor with pixels in [0, 1]; divide bytes by 255")
+    if not isinstance(batch.y, Tensor):
+        raise UsageError(f"{key}: got labels of {type(batch.y).__name__}, expected a tensor of classes [n]; use torch.tensor")
     if len(batch.x) == 0 or len(batch.x) != len(batch.y):
         raise UsageError(f"{key}: got {len(batch.x)} examples and {len(batch.y)} labels, expected as many of both, at least one")
     if not bool(batch.x.isfinite().all()):
@@ -145,25 +162,27 @@ def _model(net: nn.Module, secret: Batch, inputs: Inputs | None, loss: Loss) -> 
     params = {name: value.detach().clone() for name, value in net.named_parameters()}
     buffers = {name: value.detach().clone() for name, value in net.named_buffers()}
     seen = inputs or Inputs(shape=tuple(secret.x.shape[1:]), classes=1)
-    model = Model(net=net, params=params, buffers=buffers, loss=loss, inputs=seen)
+    model = Model(net=copy.deepcopy(net), params=params, buffers=buffers, loss=loss, inputs=seen)
     return model if inputs else replace(model, inputs=replace(seen, classes=_outputs(model, secret)))
 
 
-def _check(model: Model, secret: Batch) -> None:
+def _check(key: str, model: Model, secret: Batch) -> None:
     if tuple(secret.x.shape[1:]) != model.inputs.shape:
         raise UsageError(
-            f"batch: got examples of shape {tuple(secret.x.shape[1:])}, expected {model.inputs.shape}, as the model takes; resize"
+            f"{key}: got examples of shape {tuple(secret.x.shape[1:])}, expected {model.inputs.shape}, as the model takes; resize"
         )
     low, high = float(secret.x.min()), float(secret.x.max())
     if low < model.inputs.low or high > model.inputs.high:
         raise UsageError(
-            f"batch: got pixels from {low:.3g} to {high:.3g}, expected {model.inputs.low:g} to {model.inputs.high:g}; "
+            f"{key}: got pixels from {low:.3g} to {high:.3g}, expected {model.inputs.low:g} to {model.inputs.high:g}; "
             "pass pixels, and mean and std in `inputs`"
         )
     classes = _outputs(model, secret)
+    if classes != model.inputs.classes:
+        raise UsageError(f"inputs: got {model.inputs.classes} classes, but the model gives {classes}; set classes={classes}")
     worst = int(secret.y.max() if int(secret.y.min()) >= 0 else secret.y.min())
     if not 0 <= worst < classes:
-        raise UsageError(f"batch: got the label {worst}, expected 0 to {classes - 1}, one for each output of the model")
+        raise UsageError(f"{key}: got the label {worst}, expected 0 to {classes - 1}, one for each output of the model")
 
 
 def _outputs(model: Model, secret: Batch) -> int:

@@ -1,0 +1,369 @@
+"""Whole audits, small ones: verdicts and their reasons, controls, and the chance that all attacks share."""
+
+import math
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from samples import SETTING, trial
+from table import FLAT
+
+from leakgauge.attacks.analytic import Analytic
+from leakgauge.attacks.dlg import dlg
+from leakgauge.attacks.floors import MeanImage
+from leakgauge.attacks.inverting_gradients import inverting_gradients
+from leakgauge.attacks.searches.lbfgs import LBFGS
+from leakgauge.auditing import Criteria, Plan, Scene, run
+from leakgauge.clients.fedavg import FedAvg
+from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.data.photographs import Photographs
+from leakgauge.defenses.clipping import Clipping
+from leakgauge.defenses.noise import GaussianNoise
+from leakgauge.defenses.pruning import Pruning
+from leakgauge.errors import OutOfScope, UsageError
+from leakgauge.metrics.psnr import PSNR
+from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR
+from leakgauge.rng import stream
+from leakgauge.testing import check_secrecy
+from leakgauge.threat import ADAPTIVE, INFORMED, SERVER
+from leakgauge.types import Batch, Reconstruction, Status
+from leakgauge.verdict import decide, diagnose, is_identified, leakage, recovered_examples
+from leakgauge.victims.convnet import ConvNet
+from leakgauge.victims.lenet import LeNet
+from leakgauge.victims.mlp import MLP
+
+# Verdicts of trials made by hand
+
+SOUND = {
+    ATTACK: trial(),
+    FLOOR: trial((9.0, 9.5), (50, 60)),
+    BLIND: trial((11.0, 10.0), (70, 60)),
+    CONTROL: trial((40.0, 41.0), (1, 1)),
+}
+ALPHA = 0.01
+
+
+def with_scores(psnr, ranks=(50, 60), **changes):
+    return {**SOUND, ATTACK: trial(psnr, ranks, **changes)}
+
+
+@pytest.mark.parametrize(
+    ("psnr", "rows"),
+    [
+        ((20.0, 19.99), [0]),
+        ((19.99, 19.99), []),
+        ((25.0, 25.0), [0, 1]),
+        ((None, 25.0), [1]),
+        ((None, None), []),
+    ],
+)
+def test_an_example_is_recovered_at_the_threshold(psnr, rows):
+    assert recovered_examples(ATTACK, with_scores(psnr), SETTING) == rows
+
+
+@pytest.mark.parametrize("name", [FLOOR, BLIND])
+def test_an_example_is_recovered_above_every_floor_by_the_margin(name):
+    high = {**with_scores((25.0, 25.0)), name: trial((22.0, 22.1), (50, 60))}
+    assert recovered_examples(ATTACK, high, SETTING) == [0]
+    assert recovered_examples(ATTACK, high, replace(SETTING, margin=2.9)) == [0, 1]
+    assert recovered_examples(ATTACK, high, replace(SETTING, margin=3.01)) == []
+
+
+def test_a_floor_that_is_missing_or_failed_lifts_nothing():
+    trials = with_scores((20.0, 5.0))
+    assert recovered_examples(ATTACK, {ATTACK: trials[ATTACK]}, SETTING) == [0]
+    assert recovered_examples(ATTACK, {**trials, FLOOR: trial((None, None), None)}, SETTING) == [0]
+    assert recovered_examples(ATTACK, {**trials, FLOOR: replace(trial(), scores={}, status="out_of_scope")}, SETTING) == [0]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "candidates", "identified"),
+    [
+        ((1, 1), 100, True),  # 1 in C(101, 2)
+        ((1, 40), 100, False),  # 2 in 101
+        ((1,), 100, True),  # 1 in 100 is alpha itself
+        ((1,), 99, False),
+        ((2, 2), 100, False),
+        (None, 100, False),
+        ((1, 1), None, False),
+    ],
+)
+def test_a_batch_is_identified_where_chance_does_not_explain_it(ranks, candidates, identified):
+    trials = with_scores((5.0, 5.0), ranks)
+    assert is_identified(ATTACK, trials, replace(SETTING, candidates=candidates), ALPHA) == identified
+
+
+def test_what_the_floor_identifies_is_no_evidence():
+    trials = with_scores((5.0, 5.0), (1, 1))
+    assert leakage(ATTACK, trials, SETTING, ALPHA) == "2 of 2 identified first among 100 images."
+    assert leakage(ATTACK, {**trials, FLOOR: trial((5.0, 5.0), (1, 1))}, SETTING, ALPHA) == ""
+    assert leakage("nothing", trials | {"nothing": trial((5.0, 5.0), None)}, SETTING, ALPHA) == ""
+
+
+def test_the_evidence_is_said():
+    verdict = decide(with_scores((30.0, 12.0), (1, 1)), SETTING, ALPHA)
+    assert verdict.outcome == "leaks"
+    assert verdict.reason == (
+        "1 of 2 examples recovered at 20 dB or more (best 30.0 dB, at least 3 dB above the floor); "
+        "2 of 2 identified first among 100 images."
+    )
+
+
+@pytest.mark.parametrize("status", ["ok", "diverged", "timed_out"])
+def test_what_leaks_leaks_however_the_attack_ended_and_whatever_its_control(status):
+    trials = {**with_scores((30.0, 12.0), status=status), CONTROL: trial((5.0, 5.0), (50, 50))}
+    assert decide(trials, SETTING, ALPHA).outcome == "leaks"
+
+
+@pytest.mark.parametrize(
+    ("trials", "outcome", "reason"),
+    [
+        (with_scores((5.0, 5.0)), "no leak found by these attacks", "not a proof"),
+        (with_scores((5.0, 5.0), status="diverged"), "inconclusive", r"did not end well \(diverged\): its loss is no number\."),
+        (
+            with_scores((None, None), None, status="out_of_scope", message="no linear layer"),
+            "inconclusive",
+            r"\(out_of_scope\): no linear layer\.",
+        ),
+        ({**with_scores((5.0, 5.0)), CONTROL: trial((19.0, 5.0), (1, 50))}, "inconclusive", "The positive control failed"),
+        ({**with_scores((5.0, 5.0)), CONTROL: trial((19.0, 5.0), (1, 1))}, "no leak found by these attacks", "stayed at its floor"),
+        ({**with_scores((5.0, 5.0)), CONTROL: trial((21.0, 5.0), None)}, "no leak found by these attacks", "stayed at its floor"),
+        (
+            {**with_scores((5.0, 5.0)), CONTROL: trial((21.0, 5.0), None), BLIND: trial((18.5, 18.5), None)},
+            "inconclusive",
+            "control",
+        ),
+    ],
+)
+def test_no_leak_is_said_only_where_it_says_something(trials, outcome, reason):
+    verdict = decide(trials, SETTING, ALPHA)
+    assert verdict.outcome == outcome
+    assert re.search(reason, verdict.reason)
+
+
+@pytest.mark.parametrize(
+    ("losses", "at_truth", "note"),
+    [
+        ((5.0, 2.0), 1.0, "The search ended at a loss of 2, above the 1 at the truth: more steps or restarts may find it."),
+        ((1.005,), 1.0, "The search reached a loss of 1, no higher than the 1 at the truth"),
+        ((0.5, None), 1.0, "The search reached a loss of 0.5, no higher than the 1 at the truth"),
+        ((1e-10,), 0.0, "The search reached a loss of 1e-10, no higher than the 0 at the truth"),
+        ((1e-8,), 0.0, "The search ended at a loss of 1e-08, above the 0 at the truth"),
+        ((None,), 1.0, None),
+        ((1.0,), None, None),
+    ],
+)
+def test_a_failed_search_is_told_from_a_failed_objective(losses, at_truth, note):
+    notes = diagnose(with_scores((5.0, 5.0), losses=losses, loss_at_truth=at_truth), SETTING)
+    assert (notes == ()) if note is None else (len(notes) == 1 and notes[0].startswith(note))
+
+
+def test_a_search_that_succeeded_needs_no_diagnosis():
+    assert diagnose(with_scores((30.0, 5.0), losses=(1.0,), loss_at_truth=0.0), SETTING) == ()
+
+
+def test_unknowns_are_counted():
+    few = replace(SETTING, sent=31, input_shape=(1, 4, 4), examples=2)
+    (note,) = diagnose(with_scores((30.0, 5.0)), few)
+    assert note == "The update holds 31 numbers for 32 unknown pixels: it cannot determine them without a prior."
+    assert diagnose(with_scores((30.0, 5.0)), replace(few, sent=32)) == ()
+
+
+# Audits
+
+POOL = Photographs(size=9).load()
+
+
+def scene(victim=FLAT, count=1, public=True):
+    """Photographs that lie at the end of the pool, with the others as public data."""
+    model = victim.build(POOL.inputs, rng=stream(0, "victim"))
+    secret = Batch(POOL.x[:count], POOL.y[:count])
+    others = Batch(POOL.x[10:], POOL.y[10:]) if public else None
+    return Scene(model=model, secret=secret, public=others, class_names=POOL.class_names)
+
+
+def plan(attack, **changes):
+    settings = {"client": FedSGD(), "threat": SERVER, "attack": attack, "blind": MeanImage(), "metrics": {"psnr": PSNR()}}
+    return Plan(**{**settings, **changes})
+
+
+QUICK = inverting_gradients(steps=2)
+
+
+def test_an_undefended_update_of_one_example_leaks():
+    outcome = run(scene(), plan(Analytic()))
+    record = outcome.record
+    assert record.verdict.outcome == "leaks"
+    assert record.status == record.trials[ATTACK].status == "ok"
+    assert record.trials[ATTACK].scores["psnr"][0] > 60
+    assert record.trials[ATTACK].ranks == (1,)
+    assert record.trials[ATTACK].label_accuracy == 1.0
+    assert record.trials[FLOOR].scores["psnr"][0] < 20
+    assert record.trials[BLIND].scores["psnr"][0] < 20
+    assert record.trials[CONTROL] == record.trials[ATTACK]
+    torch.testing.assert_close(outcome.images.guesses[ATTACK], outcome.images.truth, atol=1e-3, rtol=0)
+    assert outcome.images.guesses.keys() == record.trials.keys() == {ATTACK, FLOOR, BLIND, CONTROL}
+
+
+def test_what_an_audit_says_of_its_setting():
+    setting = run(scene(count=2), plan(Analytic(), defenses=(Pruning(share=0.5),), threat=INFORMED)).record.setting
+    assert (setting.threat, setting.examples, setting.input_shape, setting.classes) == ("informed", 2, (3, 9, 9), 10)
+    assert setting.granted == tuple(sorted(INFORMED.grants))
+    assert setting.withheld == ("defense",)
+    assert setting.class_names == ("astronaut", "cat")
+    assert setting.parameters == setting.sent == 243 * 32 + 32 + 32 * 10 + 10
+    assert (setting.client, setting.defenses) == (repr(FedSGD()), ("Pruning(share=0.5)",))
+    assert (setting.candidates, setting.threshold, setting.margin) == (100, 20.0, 3.0)
+
+
+def test_large_noise_hides_what_the_control_shows():
+    record = run(scene(), plan(Analytic(), defenses=(GaussianNoise(sigma=1.0),))).record
+    assert record.verdict.outcome == "no leak found by these attacks"
+    assert record.trials[CONTROL].scores["psnr"][0] > 60
+    assert record.trials[ATTACK].scores["psnr"][0] < 15
+
+
+def test_a_defense_that_does_not_help_is_told():
+    record = run(scene(), plan(Analytic(), defenses=(Clipping(norm=0.01),))).record
+    assert record.verdict.outcome == "leaks"
+
+
+def test_an_attack_that_is_too_weak_for_its_control_is_inconclusive():
+    weak = dlg(search=LBFGS(steps=1, inner=1), restarts=1)
+    record = run(scene(LeNet(channels=2)), plan(weak)).record
+    assert record.verdict.outcome == "inconclusive"
+    assert "positive control failed" in record.verdict.reason
+    assert any("more steps or restarts may find it" in note for note in record.diagnosis)
+    assert record.trials[ATTACK].loss_at_truth == pytest.approx(0, abs=1e-9)
+
+
+def test_an_attack_out_of_scope_is_inconclusive():
+    outcome = run(scene(ConvNet(width=2)), plan(Analytic()))
+    assert outcome.record.status == "out_of_scope"
+    assert outcome.record.verdict.outcome == "inconclusive"
+    assert "Conv2d" in outcome.record.verdict.reason
+    assert outcome.images.guesses[ATTACK].isnan().all()
+    assert outcome.record.trials[ATTACK].scores == {}
+
+
+def test_an_objective_that_is_blind_to_the_secret_is_told():
+    attack = inverting_gradients(steps=40, total_variation=1e6)
+    record = run(scene(LeNet(channels=2)), plan(attack, threat=INFORMED)).record
+    assert record.verdict.outcome == "inconclusive"
+    assert any("does not single out the private data" in note for note in record.diagnosis)
+
+
+def test_few_numbers_are_told():
+    record = run(scene(MLP(hidden=(2,)), count=2), plan(Analytic())).record
+    assert not any("cannot determine" in note for note in record.diagnosis)
+    small = scene(LeNet(channels=1), count=2)
+    record = run(small, plan(QUICK, threat=INFORMED)).record
+    assert any(note.endswith("for 486 unknown pixels: it cannot determine them without a prior.") for note in record.diagnosis)
+
+
+def test_an_attack_that_needs_more_is_refused():
+    with pytest.raises(UsageError, match=r"^threat: 'server' does not grant labels, which the attack Matching needs"):
+        run(scene(), plan(QUICK))
+
+
+class Watching:
+    """An attack that remembers what it was given, and guesses gray."""
+
+    needs = frozenset()
+
+    def __init__(self, fault=None):
+        self.met, self.fault = [], fault
+
+    def run(self, seen, /, *, rng, tick):
+        self.met.append((seen, rng.get_state()))
+        if self.fault is not None:
+            raise self.fault
+        tick(1.0)
+        gray = torch.full((seen.update.examples or 1, *seen.model.inputs.shape), 0.5)
+        return Reconstruction(Batch(gray, torch.zeros(len(gray), dtype=torch.long)), torch.tensor([1.0]), status=Status.DIVERGED)
+
+
+def test_every_attack_meets_the_same_update_with_the_same_chance():
+    one, other = Watching(), Watching()
+    noisy = {"client": FedAvg(epochs=2, batch_size=1, optimizer=SGD(momentum=0.9)), "defenses": (GaussianNoise(sigma=0.1),)}
+    for watching in (one, other):
+        run(scene(count=3), plan(watching, **noisy))
+    assert len(one.met) == len(other.met) == 3
+    for (a, a_rng), (b, b_rng) in zip(one.met, other.met, strict=True):
+        assert torch.equal(a_rng, b_rng)
+        assert all(torch.equal(value, b.update.delta[name]) for name, value in a.update.delta.items())
+    seeds = Watching()
+    run(scene(count=3), plan(seeds, seed=1, **noisy))
+    assert any(not torch.equal(value, seeds.met[0][0].update.delta[name]) for name, value in one.met[0][0].update.delta.items())
+    assert not torch.equal(one.met[0][1], seeds.met[0][1])
+
+
+def test_the_controls_are_what_they_are_called():
+    watching, control = Watching(), Watching()
+    case = scene(count=2)
+    defense = Clipping(norm=1e-3)
+    record = run(case, plan(watching, control=control, defenses=(defense,), threat=SERVER)).record
+    attack, floor = (seen for seen, _ in watching.met)
+    ((undefended, _),) = control.met
+    for seen in (attack, floor, undefended):
+        check_secrecy(seen, case.secret)
+    sent = FedSGD()(case.model, case.secret).delta
+    assert all(torch.allclose(value, undefended.update.delta[name]) for name, value in sent.items())
+    clipped = defense.protect(FedSGD())(case.model, case.secret).delta
+    assert all(torch.allclose(value, attack.update.delta[name]) for name, value in clipped.items())
+    assert any(not torch.allclose(value, floor.update.delta[name], rtol=0.1) for name, value in clipped.items())
+    assert attack.threat == floor.threat == SERVER
+    assert undefended.threat == ADAPTIVE
+    assert record.status == "diverged"
+    assert list(record.trials) == [ATTACK, FLOOR, BLIND, CONTROL]
+
+
+def test_decoys_candidates_and_public_data_are_apart():
+    watching = Watching()
+    case = scene(count=2)
+    record = run(case, plan(watching, threat=INFORMED, criteria=Criteria(candidates=50))).record
+    held = watching.met[0][0].public
+    assert len(held) == len(case.public) - 2 - 49
+    assert record.setting.candidates == 50
+    rows = lambda x: {tuple(image.flatten().tolist()) for image in x}  # noqa: E731
+    assert not rows(held.x) & rows(case.secret.x)
+    again = Watching()
+    run(case, plan(again, threat=INFORMED, criteria=Criteria(candidates=50)))
+    assert torch.equal(held.x, again.met[0][0].public.x)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_without_enough_other_data_there_is_no_floor_from_it(count):
+    case = scene(count=2)
+    case = replace(case, public=case.public[:count] if count else None)
+    record = run(case, plan(Analytic())).record
+    assert FLOOR not in record.trials
+    assert record.trials[ATTACK].ranks is None
+    assert record.setting.candidates is None
+    assert BLIND in record.trials
+
+
+def test_a_crash_of_the_attack_is_no_result():
+    with pytest.raises(ZeroDivisionError):
+        run(scene(), plan(Watching(fault=ZeroDivisionError())))
+    outcome = run(scene(), plan(Watching(fault=OutOfScope("not here"))))
+    assert outcome.record.trials[ATTACK].message == "not here"
+
+
+def test_progress_rises_from_0_to_1():
+    shares = []
+    run(scene(), plan(QUICK, threat=INFORMED, defenses=(Clipping(),)), tick=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+    assert 0 < shares[0] < 0.25
+
+
+def test_the_same_audit_gives_the_same_record():
+    one, other = (run(scene(count=2), plan(QUICK, threat=INFORMED, defenses=(GaussianNoise(sigma=0.01),))) for _ in range(2))
+    for name, found in one.record.trials.items():
+        assert replace(found, seconds=0) == replace(other.record.trials[name], seconds=0)
+        assert torch.equal(one.images.guesses[name].nan_to_num(), other.images.guesses[name].nan_to_num())
+    assert one.record.verdict == other.record.verdict
+    assert not math.isnan(one.record.seconds)
