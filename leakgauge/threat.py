@@ -109,7 +109,6 @@ def _copy(batch: Batch) -> Batch:
     return Batch(batch.x.detach().clone(), batch.y.detach().clone())
 
 
-
 def _check_tensors(what: str, sent: Params, expected: Params) -> None:
     if not sent and expected and what == "update":
         raise UsageError(f"{what}: holds no tensor, expected at least one of {', '.join(expected)}; let the client share a layer")

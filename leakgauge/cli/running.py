@@ -28,9 +28,7 @@ Settings = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are, and are found again.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Workers = Annotated[
-    int | None, typer.Option(help="How many audits run at once; they share the cores.", show_default="one a core")
-]
+Workers = Annotated[int | None, typer.Option(help="How many audits run at once; they share the cores.", show_default="one a core")]
 Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Stop an audit that takes longer.", show_default="no limit")]
 GatePolicy = Annotated[
     Path | None, typer.Option("--gate", metavar="POLICY.yaml", help="Hold the results against a policy right away.")
@@ -128,8 +126,8 @@ def _policy(path: Path | None) -> Policy | None:
 
 
 def _runtime(device: str, workers: int | None, timeout: float | None, audits: int) -> Runtime:
-    from leakgauge.devices import check_device
-    from leakgauge.executor import Runtime, cores
+    from leakgauge.devices import check_device, cores
+    from leakgauge.executor import Runtime
 
     check_device(device)
     # A GPU is not shared unless asked for: its memory, unlike a core, does not stretch.
