@@ -304,14 +304,16 @@ def test_the_controls_are_what_they_are_called():
     watching, control = Watching(), Watching()
     case = scene(count=2)
     defense = Clipping(norm=1e-3)
-    record = run(case, plan(watching, control=control, defenses=(defense,), threat=SERVER)).record
+    client = FedAvg(epochs=2, batch_size=1, optimizer=SGD(momentum=0.9))
+    chance = lambda: stream(0, "client")  # noqa: E731  (attack and controls share it, down to the order of the examples)
+    record = run(case, plan(watching, client=client, control=control, defenses=(defense,), threat=SERVER)).record
     attack, floor = (seen for seen, _ in watching.met)
     ((undefended, _),) = control.met
     for seen in (attack, floor, undefended):
         check_secrecy(seen, case.secret)
-    sent = FedSGD()(case.model, case.secret).delta
+    sent = client(case.model, case.secret, rng=chance()).delta
     assert all(torch.allclose(value, undefended.update.delta[name]) for name, value in sent.items())
-    clipped = defense.protect(FedSGD())(case.model, case.secret).delta
+    clipped = defense.protect(client)(case.model, case.secret, rng=chance()).delta
     assert all(torch.allclose(value, attack.update.delta[name]) for name, value in clipped.items())
     assert any(not torch.allclose(value, floor.update.delta[name], rtol=0.1) for name, value in clipped.items())
     assert attack.threat == floor.threat == SERVER
