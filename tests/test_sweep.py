@@ -84,8 +84,7 @@ def test_a_base_may_be_a_file_beside_the_sweep(tmp_path):
         ({"include": [{"attack.restarts": 0}]}, "at attack.restarts=0: attack.restarts: got 0, expected a number >= 1"),
         (
             {"grid": {"attack.search.steps": [5, 0], "seed": [0, 1]}},
-            "at attack.search.steps=5, seed=0: attack.search.name: got None, "
-            "expected a name of the family search (known: adam, lbfgs)",
+            "at attack.search.steps=0, seed=0: attack.search.steps: got 0, expected a number >= 1",
         ),
         ({"grid": {"seed.x": [5]}}, "at seed.x=5: seed.x: cannot be set within 0, expected a mapping at seed"),
         (
