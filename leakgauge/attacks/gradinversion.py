@@ -29,7 +29,8 @@ def gradinversion(
 ) -> Matching:
     """Squared gradient distance with TV, L2, BatchNorm and group-consistency priors, Adam with Langevin noise.
 
-    The paper registers the group by RANSAC flow; here it is registered by whole-pixel shifts (see GroupConsistency).
+    The paper registers the group by RANSAC flow; here it is registered by whole-pixel shifts (see GroupConsistency). Its weights
+    are for ImageNet-sized networks: on small ones the noise drowns a gradient term of 1e-4, and `gradient` wants to be 1 to 100.
     """
     return Matching(
         likelihood=Gaussian(weight=gradient),
