@@ -21,7 +21,10 @@ from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng,
 @final
 @algorithm
 class MeanImage:
-    """The mean of public images, or gray where there are none: the best blind guess under squared error."""
+    """The mean of public images, or gray where there are none: the best blind guess under squared error.
+
+    Its labels are drawn by chance: those of public examples, or any class where there are none.
+    """
 
     @property
     def needs(self) -> frozenset[Capability]:
@@ -32,10 +35,14 @@ class MeanImage:
         """Return the same image for every example."""
         inputs, count = seen.model.inputs, seen.count
         like = next(iter(seen.update.delta.values()))
-        gray = like.new_full(inputs.shape, (inputs.low + inputs.high) / 2)
-        image = gray if seen.public is None else seen.public.x.mean(dim=0)
         tick(1.0)
-        return _guess(Batch(image.expand(count, *inputs.shape).clone(), torch.zeros(count, dtype=torch.long)))
+        if seen.public is None:
+            image = like.new_full(inputs.shape, (inputs.low + inputs.high) / 2)
+            labels = torch.randint(inputs.classes, (count,), generator=rng)
+        else:
+            image = seen.public.x.mean(dim=0)
+            labels = seen.public.y[torch.randint(len(seen.public), (count,), generator=rng).to(seen.public.y.device)]
+        return _guess(Batch(image.expand(count, *inputs.shape).clone(), labels))
 
 
 @final
