@@ -66,7 +66,7 @@ def numbers(update):
         ),
         (Uninformative(), lambda g, s: 0.0),
     ],
-    ids=repr,
+    ids=["gaussian", "laplace", "cosine", "uninformative"],
 )
 def test_a_likelihood_is_what_its_formula_says(likelihood, oracle):
     guess, seen = two_updates()
