@@ -178,6 +178,7 @@ def _attack_and_judge(
         attack,
         guess.status.value,
         seconds,
+        " ".join(guess.notes),
         scores={name: _numbers(values) for name, values in judged.scores.items()},
         ranks=None if judged.ranks is None else tuple(judged.ranks.tolist()),
         label_accuracy=judged.label_accuracy,

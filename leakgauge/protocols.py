@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, final, runtime_checkable
+from typing import Any, Protocol, final, runtime_checkable
 
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from leakgauge.types import (
 )
 
 __all__ = [
+    "Adjustable",
     "Attack",
     "Client",
     "Data",
@@ -199,6 +200,26 @@ class Replay(Protocol):
 
     def __call__(self, seen: Observation, batch: Batch, /) -> Params:
         """Return the update that the candidate would have produced, differentiable in the candidate."""
+        ...
+
+
+@runtime_checkable
+class Adjustable(Protocol):
+    """A likelihood or a replay with unknowns of its own, such as a scale, which are searched along with the examples.
+
+    As it stands, such a part takes the best value that it knows for them; what it is `at` a point is a part without unknowns.
+    """
+
+    def unknowns(self, seen: Observation, /, *, restart: int) -> Point:
+        """Return where the search starts, under names of this part's own; `restart` counts from 0."""
+        ...
+
+    def at(self, point: Point, /) -> Any:
+        """Return the part, a likelihood or a replay, with its unknowns fixed at a point that holds their names."""
+        ...
+
+    def remarks(self, start: Point, end: Point, /) -> tuple[str, ...]:
+        """Say what became of the unknowns where that tells a good search from a bad one; empty if all is well."""
         ...
 
 

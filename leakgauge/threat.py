@@ -14,6 +14,8 @@ from leakgauge.types import Batch, Capability, Client, Model, Observation, Param
 
 EAVESDROPPER = ThreatModel("eavesdropper", frozenset())
 """Sees the model and the update, and nothing else."""
+WEIGHTS = ThreatModel("weights", frozenset({Capability.COUNT}))
+"""Sees weights before and after local training and the number of examples: neither the learning rate nor how it was trained."""
 SERVER = ThreatModel("server", frozenset({Capability.COUNT, Capability.PROCEDURE, Capability.SCALE}))
 """An honest but curious server: it also set the training procedure and is told how many examples were used."""
 INFORMED = ThreatModel("informed", SERVER.grants | {Capability.LABELS, Capability.BUFFERS, Capability.PUBLIC_DATA})
@@ -21,7 +23,7 @@ INFORMED = ThreatModel("informed", SERVER.grants | {Capability.LABELS, Capabilit
 ADAPTIVE = ThreatModel("adaptive", INFORMED.grants | {Capability.DEFENSE})
 """Knows the defense as well, with its parameters: the adversary that a defense must be judged by."""
 
-NAMED = {threat.name: threat for threat in (EAVESDROPPER, SERVER, INFORMED, ADAPTIVE)}
+NAMED = {threat.name: threat for threat in (EAVESDROPPER, WEIGHTS, SERVER, INFORMED, ADAPTIVE)}
 
 
 def threat_named(name: str) -> ThreatModel:
@@ -89,8 +91,9 @@ def observe_update(
     """
     _check_tensors("update", update.delta, model.params)
     _check_tensors("update buffers", update.buffers, model.buffers)
+    _check_tensors("weights before", update.before or {}, model.params)
     return Observation(
-        model=replace(model, params=tree.detach(model.params), buffers=tree.detach(model.buffers)),
+        model=replace(model, params=tree.detach({**model.params, **(update.before or {})}), buffers=tree.detach(model.buffers)),
         update=Update(
             delta=tree.detach(update.delta),
             examples=update.examples if Capability.COUNT in threat else None,

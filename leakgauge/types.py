@@ -126,6 +126,7 @@ class Update:
     examples: int | None = None
     scale: float | None = None
     buffers: Params = field(default_factory=dict)  # after local training
+    before: Params | None = None  # the weights that training started from, where the client sends them changed (see docs)
 
 
 class Client(Protocol):
@@ -185,6 +186,7 @@ class Observation:
     client: Client | None = None  # PROCEDURE; the defended one with DEFENSE
     labels: Tensor | None = None  # LABELS: [n], sorted, so that their order says nothing
     public: Batch | None = None  # PUBLIC_DATA
+    earlier: tuple[Observation, ...] = ()  # the same batch, seen in other rounds, each with the model of its round
 
     @property
     def count(self) -> int:
@@ -213,3 +215,4 @@ class Reconstruction:
     losses: Tensor  # [restarts], the attack's own objective at each restart's best point; nan where it has none
     trace: Tensor | None = None  # [steps], the objective along the chosen restart
     status: Status = Status.OK
+    notes: tuple[str, ...] = ()  # what the attack noticed about itself, a sentence each

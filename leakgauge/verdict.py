@@ -81,6 +81,8 @@ def diagnose(trials: Mapping[str, Trial], setting: Setting) -> tuple[str, ...]:
             f"The update holds {setting.sent:,} numbers for {unknowns:,} unknown pixels: it cannot determine them without a prior."
         )
     attack = trials[ATTACK]
+    if attack.status == "ok" and attack.message:
+        notes.append(attack.message)
     losses = [loss for loss in attack.losses if loss is not None]
     if attack.loss_at_truth is None or not losses or recovered_examples(ATTACK, trials, setting):
         return tuple(notes)

@@ -170,7 +170,7 @@ X, Y = SECRET
         ({"threat": "sever"}, "threat: got 'sever', did you mean 'server'?"),
         (
             {"threat": "eavesdropper"},
-            "threat: 'eavesdropper' does not grant count, which the attack Analytic needs; choose server or informed or adaptive",
+            "threat: 'eavesdropper' does not grant count, which the attack Analytic needs; choose weights or server or informed or adaptive",
         ),
         ({"device": "cuda:99"}, "device: got 'cuda:99' ("),
         ({"device": "toaster"}, "device: got 'toaster' ("),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import NamedTuple, final
+from typing import NamedTuple, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -19,14 +19,19 @@ from leakgauge.algorithm import Count, NonNegative, algorithm
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.replays.granted import Granted
-from leakgauge.protocols import Attack, Found, Labels, Likelihood, Point, Prior, Replay, Search, Space
+from leakgauge.attacks.settling import settle
+from leakgauge.protocols import Adjustable, Attack, Found, Labels, Likelihood, Point, Prior, Replay, Search, Space
 from leakgauge.rng import fork
 from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng, Tick, part_of
+
+_Part = TypeVar("_Part", Likelihood, Replay)
 
 
 class _Candidate(NamedTuple):
     found: Found
     batch: Batch
+    loss: float  # what restarts are compared by
+    notes: tuple[str, ...]
 
 
 @final
@@ -35,7 +40,8 @@ class Matching:
     """Searches the batch whose replayed update is likeliest, from `restarts` random starts; the lowest loss wins.
 
     A search, and the restarting, ends early at a loss of `enough` times that of a vanishing update. With `group`, each restart
-    is a group of members that are searched together. Labels that a rule leaves open (floating logits) join the unknowns.
+    is a group of members that are searched together. Labels that a rule leaves open (floating logits) join the unknowns, and so do
+    those of a likelihood or a replay that has some (`Adjustable`). Rounds that were seen of one batch add up.
     """
 
     likelihood: Likelihood
@@ -50,8 +56,8 @@ class Matching:
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """COUNT, and what the parts need."""
-        return frozenset({Capability.COUNT}) | self.replay.needs | self.labels.needs
+        """What the parts need; a count that is withheld is estimated."""
+        return self.replay.needs | self.labels.needs
 
     def informed(self) -> Attack:
         """The same attack with known labels and the granted procedure."""
@@ -59,47 +65,71 @@ class Matching:
 
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
         """Return the guess with the lowest loss. Raises OutOfScope where a part does not apply."""
-        count = seen.count
-        goal = self.enough * float(self.likelihood(tree.apply(torch.zeros_like, seen.update.delta), seen.update.delta))
+        seen, notes = settle(seen)
+        goal = self._goal(seen)
         candidates: list[_Candidate] = []
         for restart in range(self.restarts):
-            candidates.append(self._search(seen, count, goal, fork(rng), part_of(tick, restart, self.restarts)))
+            candidates.append(self._search(seen, restart, goal, fork(rng), part_of(tick, restart, self.restarts)))
             if candidates[-1].found.loss <= goal:
                 break
         tick(1.0)
-        best = min(candidates, key=lambda one: math.inf if math.isnan(one.found.loss) else one.found.loss)
-        losses = torch.tensor([one.found.loss for one in candidates])
-        return Reconstruction(best.batch, losses, best.found.trace, best.found.status)
+        best = min(candidates, key=lambda one: math.inf if math.isnan(one.loss) else one.loss)
+        losses = torch.tensor([one.loss for one in candidates])
+        return Reconstruction(best.batch, losses, best.found.trace, best.found.status, (*notes, *best.notes))
 
     def loss_at(self, seen: Observation, batch: Batch, /) -> Tensor:
         """The objective at a batch: 0 at the truth, up to the priors, for a replay that repeats the client."""
+        return self._loss(seen, batch, self.likelihood, self.replay)
+
+    def _loss(self, seen: Observation, batch: Batch, likelihood: Likelihood, replay: Replay) -> Tensor:
         with sdpa_kernel(SDPBackend.MATH):  # the only attention kernel that can be differentiated twice on every device
-            loss = self.likelihood(self.replay(seen, batch), seen.update.delta)
+            rounds = (seen, *seen.earlier)
+            loss = torch.stack([likelihood(replay(one, batch), one.update.delta) for one in rounds]).sum()
             for prior in self.priors:
                 loss = loss + prior(batch.x, seen)
             return loss
 
-    def _search(self, seen: Observation, count: int, goal: float, rng: Rng, tick: Tick) -> _Candidate:
+    def _goal(self, seen: Observation) -> float:
+        if isinstance(self.likelihood, Adjustable):  # a scale that vanishes reaches any goal
+            return 0.0
+        rounds = [one.update.delta for one in (seen, *seen.earlier)]
+        return self.enough * sum(float(self.likelihood(tree.apply(torch.zeros_like, delta), delta)) for delta in rounds)
+
+    def _search(self, seen: Observation, restart: int, goal: float, rng: Rng, tick: Tick) -> _Candidate:
+        count = seen.count
         labels = self.labels.infer(seen, count, rng=fork(rng))
         is_joint = labels.is_floating_point()
+        parts = [part for part in (self.likelihood, self.replay) if isinstance(part, Adjustable)]
+        adjusted = {name: value for part in parts for name, value in part.unknowns(seen, restart=restart).items()}
 
         def batch_at(point: Point) -> Batch:
             return Batch(self.space.decode(point["x"], seen), point["y"].softmax(dim=-1) if is_joint else labels)
 
         def objective(point: Point) -> Tensor:
-            return self.loss_at(seen, batch_at(point))
+            return self._loss(seen, batch_at(point), _at(self.likelihood, point), _at(self.replay, point))
 
         def project(point: Point) -> Point:
             return {**point, "x": self.space.project(point["x"], seen)}
 
         def start() -> Point:
             x = self.space.start(seen, count, rng=fork(rng))
-            return {"x": x, "y": labels} if is_joint else {"x": x}
+            return {"x": x, **({"y": labels} if is_joint else {}), **adjusted}
 
         if self.group is None:
             found = self.search.minimize(objective, start(), project=project, goal=goal, rng=fork(rng), tick=tick)
         else:
             starts = [start() for _ in range(self.group.members)]
             found = self.group.minimize(self.search, objective, starts, project=project, goal=goal, rng=fork(rng), tick=tick)
+        notes = tuple(note for part in parts for note in part.remarks(adjusted, found.point))
         with torch.no_grad():
-            return _Candidate(found, batch_at(found.point))
+            batch = batch_at(found.point)
+        if not isinstance(self.likelihood, Adjustable):
+            return _Candidate(found, batch, found.loss, notes)
+        # Losses at different scales say nothing of each other: compare what the likelihood is with its scale at best.
+        return _Candidate(
+            found, batch, float(self._loss(seen, batch, self.likelihood, _at(self.replay, found.point)).detach()), notes
+        )
+
+
+def _at(part: _Part, point: Point) -> _Part:
+    return part.at(point) if isinstance(part, Adjustable) else part
