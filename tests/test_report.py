@@ -277,7 +277,7 @@ def test_adversary_is_told_in_full():
 
 @pytest.mark.parametrize(
     ("granted", "weakest"),
-    [((), "eavesdropper"), (("count",), "server"), (("labels",), "informed"), (("defense",), "adaptive")],
+    [((), "eavesdropper"), (("count",), "weights"), (("scale",), "server"), (("labels",), "informed"), (("defense",), "adaptive")],
 )
 def test_weakest_threat_model_that_suffices_is_named(granted, weakest):
     one = audited("leaks")

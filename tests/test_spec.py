@@ -492,7 +492,7 @@ def test_yaml_to_canonical_to_yaml_is_the_same_audit(document):
         ),
         (
             "threat=eavesdropper",
-            "threat: 'eavesdropper' does not grant count, procedure, which the attack dlg needs; "
+            "threat: 'eavesdropper' does not grant procedure, which the attack dlg needs; "
             "choose server or informed or adaptive, or another attack",
         ),
         ("metrics={mse: mse}", "metrics: got mse, expected psnr among them; add  psnr: psnr"),

@@ -89,7 +89,7 @@ def test_a_base_may_be_a_file_beside_the_sweep(tmp_path):
         ({"grid": {"seed.x": [5]}}, "at seed.x=5: seed.x: cannot be set within 0, expected a mapping at seed"),
         (
             {"grid": {"threat": ["server", "eavesdropper"]}},
-            "at threat='eavesdropper': threat: 'eavesdropper' does not grant count, procedure, which the attack dlg needs; "
+            "at threat='eavesdropper': threat: 'eavesdropper' does not grant procedure, which the attack dlg needs; "
             "choose server or informed or adaptive, or another attack",
         ),
     ],

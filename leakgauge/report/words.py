@@ -78,6 +78,7 @@ ALWAYS = "The model before the update, and the update that the client sent: ever
 
 THREATS = {
     "eavesdropper": "anyone who can read what passes between client and server",
+    "weights": "whoever holds a client's weights before and after training, and not how it was trained",
     "server": "an honest but curious server, which set the training procedure and is told how many examples were used",
     "informed": "a server that also knows the labels, receives BatchNorm statistics and holds data of the same kind: "
     "stronger than most, and the safer one to plan for",
