@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from leakgauge import tree
 from leakgauge.auditing import Criteria, Outcome, Plan, Scene, run
 from leakgauge.devices import device_named
 from leakgauge.errors import UsageError
 from leakgauge.protocols import Attack, Client, Defense
 from leakgauge.record import Record, Verdict
+from leakgauge.rounds import Rounds
 from leakgauge.spec import DEFAULTS, build
 from leakgauge.threat import threat_named
-from leakgauge.types import Batch, Inputs, Loss, Model, ThreatModel
+from leakgauge.types import Batch, Inputs, Loss, Model, Params, ThreatModel, Update
 
 Config = str | Mapping[str, Any]
 """An algorithm by name ("dlg") or with its fields ({"name": "dlg", "restarts": 8}), as in a YAML file."""
@@ -81,9 +83,11 @@ def audit(
     *,
     model: nn.Module | Model,
     batch: Examples,
+    update: Update | None = None,
     attack: Attack | Config = DEFAULT_ATTACK,
     client: Client | Config = "fedsgd",
     defenses: Sequence[Defense | Config] = (),
+    rounds: Rounds | int = 1,
     threat: ThreatModel | str = "informed",
     control: Attack | Config | None = None,
     public: Examples | None = None,
@@ -96,9 +100,10 @@ def audit(
 ) -> Result:
     """Audit what a client with this model would give away by sending its update on this batch.
 
-    `public` is other data of the same kind: without it there is no floor from other data, and no identification. `inputs` says
-    how the model sees pixels; without it they lie in [0, 1] and go in as they are. Algorithms are objects or configs. Raises
-    UsageError for whatever does not fit together.
+    `update` is what was really sent, where it was recorded (see `update_between`): the attack sees it, while floor and controls are
+    made by `client`, which should train as the recorded one did. `public` is other data of the same kind: without it there is no
+    floor from other data, and no identification. `inputs` says how the model sees pixels; without it they lie in [0, 1] and go in
+    as they are. Algorithms are objects or configs. Raises UsageError for whatever does not fit together.
     """
     where = device_named(device)
     secret = _examples("batch", batch)
@@ -115,6 +120,7 @@ def audit(
     plan = Plan(
         client=build("client", client),
         defenses=tuple(build("defense", defense) for defense in defenses),
+        rounds=rounds if isinstance(rounds, Rounds) else Rounds(count=rounds),
         threat=threat if isinstance(threat, ThreatModel) else threat_named(threat),
         attack=build("attack", attack),
         control=None if control is None else build("attack", control),
@@ -128,8 +134,31 @@ def audit(
         secret=secret.to(where),
         public=None if others is None else others.to(where),
         class_names=tuple(class_names),
+        update=None if update is None else _recorded(update, victim, secret, plan, where),
     )
     return Result(_keyed(run(scene, plan)))
+
+
+def _recorded(update: Update, model: Model, secret: Batch, plan: Plan, where: torch.device) -> Update:
+    """Check a recorded update against the audit, and take it to the device; a count that it does not hold is that of the batch."""
+    if not isinstance(update, Update):
+        raise UsageError(f"update: got {type(update).__name__}, expected an Update; make one with update_between(before, after)")
+    if update.examples not in (None, len(secret)):
+        raise UsageError(f"update: is of {update.examples} examples, expected the {len(secret)} of the batch; pass those it was made of")
+    if plan.rounds.count > 1:
+        raise UsageError(f"rounds: got {plan.rounds.count}, expected 1 beside a recorded update, which is of one; leave it out")
+    if update.before is not None and _is_at(model, tree.apply(torch.sub, update.before, update.delta), update.before):
+        raise UsageError("model: holds the weights after training, expected those before; load them, or audit a copy made before")
+    delta, buffers, before = (tree.apply(lambda value: value.to(where), one) for one in (update.delta, update.buffers, update.before or {}))
+    return Update(delta, len(secret), update.scale, buffers, before or None)
+
+
+def _is_at(model: Model, weights: Params, others: Params) -> bool:
+    """Whether a model holds these weights, up to the rounding of a difference, and not exactly the others."""
+    own = {name: model.params[name].to(value) for name, value in weights.items() if name in model.params}
+    return all(torch.allclose(value, weights[name], rtol=1e-6) for name, value in own.items()) and not all(
+        torch.equal(value, others[name]) for name, value in own.items()
+    )
 
 
 def _keyed(outcome: Outcome) -> Outcome:

@@ -18,8 +18,9 @@ from leakgauge.judging import judge
 from leakgauge.protocols import Attack, Client, Defense, Diagnosable, Informable, Metric
 from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, Record, Setting, Trial
 from leakgauge.rng import stream
-from leakgauge.threat import ADAPTIVE, observe, require
-from leakgauge.types import Batch, Capability, Model, Observation, ThreatModel, Tick, no_tick, part_of
+from leakgauge.rounds import Rounds, observe_rounds
+from leakgauge.threat import ADAPTIVE, observe_update, protect, require
+from leakgauge.types import Batch, Capability, Model, Observation, ThreatModel, Tick, Update, no_tick, part_of
 from leakgauge.verdict import decide, diagnose
 
 
@@ -41,12 +42,17 @@ class Criteria:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """The model, the secret, and other data of its kind (None: no floor from other data, no identification)."""
+    """The model, the secret, and other data of its kind (None: no floor from other data, no identification).
+
+    `update` is what was really sent, where it was recorded: it is what the attack sees, while floor and controls are those of the
+    plan's client.
+    """
 
     model: Model
     secret: Batch
     public: Batch | None = None
     class_names: tuple[str, ...] = ()
+    update: Update | None = None
 
 
 @final
@@ -56,6 +62,7 @@ class Plan:
 
     client: Client
     defenses: tuple[Defense, ...] = ()
+    rounds: Rounds = Rounds()
     threat: ThreatModel
     attack: Attack
     control: Attack | None = None
@@ -107,17 +114,9 @@ def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
     guesses: dict[str, Tensor] = {}
     sent = 0
     for done, (name, case) in enumerate(cases.items()):
-        seen = observe(
-            scene.model,
-            case.batch,
-            client=plan.client,
-            defenses=case.defenses,
-            threat=case.threat,
-            public=public,
-            rng=stream(plan.seed, "client"),
-        )
+        seen = _observe(name, case, scene, plan, public)
         if name == ATTACK:
-            sent = sum(value.numel() for value in seen.update.delta.values())
+            sent = sum(value.numel() for one in (seen, *seen.earlier) for value in one.update.delta.values())
         part = part_of(tick, done, len(cases))
         trials[name], guesses[name] = _attack_and_judge(seen, case, scene, plan, candidates, part)
     if CONTROL not in trials:  # the audited attack already had every advantage
@@ -139,6 +138,24 @@ def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
     return Outcome(record, Images(scene.secret.x.cpu(), guesses))
 
 
+def _observe(name: str, case: _Case, scene: Scene, plan: Plan, public: Batch | None) -> Observation:
+    if name == ATTACK and scene.update is not None:
+        client = protect(plan.client, case.defenses if Capability.DEFENSE in case.threat else ())
+        return observe_update(
+            scene.model, scene.update, threat=case.threat, client=client, labels=scene.secret.y, public=public
+        )
+    return observe_rounds(
+        scene.model,
+        case.batch,
+        client=plan.client,
+        defenses=case.defenses,
+        threat=case.threat,
+        public=public,
+        rounds=plan.rounds,
+        seed=plan.seed,
+    )
+
+
 def _cases(scene: Scene, plan: Plan, decoy: Batch | None) -> dict[str, _Case]:
     """What is run. The floor is the same attack on an update of other data: what it scores, it scores without the secret."""
     control = plan.control or (plan.attack.informed() if isinstance(plan.attack, Informable) else plan.attack)
@@ -147,7 +164,7 @@ def _cases(scene: Scene, plan: Plan, decoy: Batch | None) -> dict[str, _Case]:
     if decoy is not None:
         cases[FLOOR] = _Case(decoy, plan.attack, plan.threat, plan.defenses)
     cases[BLIND] = _Case(scene.secret, plan.blind, informed, plan.defenses)
-    if plan.defenses or control != plan.attack:
+    if plan.defenses or control != plan.attack or scene.update is not None:
         cases[CONTROL] = _Case(scene.secret, control, ADAPTIVE, ())
     return cases
 
@@ -200,8 +217,9 @@ def _setting(scene: Scene, plan: Plan, candidates: Tensor | None, sent: int) -> 
         class_names=tuple(names[int(label)] for label in scene.secret.y),
         parameters=sum(value.numel() for value in scene.model.params.values()),
         sent=sent,
-        client=repr(plan.client),
+        client=repr(plan.client) if scene.update is None else f"a recorded update; its floor and controls: {plan.client!r}",
         defenses=tuple(repr(defense) for defense in plan.defenses),
+        rounds=plan.rounds.count,
         candidates=None if candidates is None else len(candidates) + 1,
         threshold=plan.criteria.threshold,
         margin=plan.criteria.margin,

@@ -51,12 +51,13 @@ class Setting:
     classes: int
     class_names: tuple[str, ...]  # of the secret examples, in order
     parameters: int  # numbers in the model
-    sent: int  # numbers in the update
+    sent: int  # numbers in the update, of all rounds together
     client: str
     defenses: tuple[str, ...]
     candidates: int | None  # images among which the truth is looked for, the truth included
     threshold: float  # dB
     margin: float  # dB above the floor
+    rounds: int = 1  # in which the batch was seen
 
 
 @final

@@ -9,6 +9,7 @@ import torch
 from leakgauge.attacks.analytic import Analytic
 from leakgauge.attacks.dlg import dlg
 from leakgauge.attacks.floors import MeanImage, RandomImage, prior_only
+from leakgauge.attacks.general_deep_leakage import general_deep_leakage
 from leakgauge.attacks.gradinversion import gradinversion
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.idlg import idlg
@@ -23,7 +24,9 @@ from leakgauge.attacks.likelihoods.laplace import Laplace
 from leakgauge.attacks.likelihoods.uninformative import Uninformative
 from leakgauge.attacks.matching import Matching
 from leakgauge.attacks.priors.batchnorm import BatchNormStatistics
+from leakgauge.attacks.priors.clip import Clip
 from leakgauge.attacks.priors.l2 import L2
+from leakgauge.attacks.priors.scale import Scale
 from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient
@@ -52,6 +55,8 @@ from leakgauge.defenses.qsgd import QSGD
 from leakgauge.defenses.secure_aggregation import SecureAggregation
 from leakgauge.defenses.sign import Sign
 from leakgauge.defenses.topk import TopK
+from leakgauge.defenses.weight_noise import WeightNoise
+from leakgauge.defenses.weight_sparsification import WeightSparsification
 from leakgauge.metrics.affine import Affine
 from leakgauge.metrics.lpips import LPIPS
 from leakgauge.metrics.mse import MSE
@@ -97,6 +102,7 @@ TABLE = [
     ),
     Row("attack", "gradinversion", gradinversion(steps=3, group=GroupConsistency(members=2)), {"bounded": True, "examples": 2}),
     Row("attack", "gradinversion", gradinversion(steps=3, group=None), {"client": FedSGD(batchnorm="train"), "examples": 2}),
+    Row("attack", "general_deep_leakage", general_deep_leakage(search=LBFGS_FEW), {"examples": 2}),
     Row("attack", "analytic", Analytic(), {"victim": FLAT}),
     Row("attack", "analytic", Analytic(labels=Known()), {"victim": FLAT, "examples": 3}),
     Row("attack", "mean_image", MeanImage(), {"bounded": True, "examples": 2}),
@@ -141,6 +147,9 @@ TABLE = [
     Row("defense", "mixup", Mixup()),
     Row("defense", "partial_sharing", PartialSharing(share=("*.weight",))),
     Row("defense", "secure_aggregation", SecureAggregation(clients=2)),
+    Row("defense", "weight_noise", WeightNoise(), {"client": FedAvg(epochs=2)}),
+    Row("defense", "weight_noise", WeightNoise(distribution="gaussian", clip=1.0)),
+    Row("defense", "weight_sparsification", WeightSparsification(), {"client": FedAvg(epochs=2)}),
     Row("gradient", "mean", MeanGradient()),
     Row("labels", "known", Known(), {"examples": 3}),
     Row("labels", "joint", Joint(), {"examples": 3}),
@@ -162,6 +171,9 @@ TABLE = [
     Row("optimizer", "adamw", adamw()),
     Row("prior", "total_variation", TotalVariation()),
     Row("prior", "l2", L2()),
+    Row("prior", "l2", L2(form="squares")),
+    Row("prior", "scale", Scale()),
+    Row("prior", "clip", Clip()),
     Row("prior", "batchnorm", BatchNormStatistics()),
     Row("prior", "batchnorm", BatchNormStatistics(), {"client": FedSGD(batchnorm="train")}),
     Row("replay", "one_gradient", OneGradient(), {"client": FedAvg(epochs=2)}),

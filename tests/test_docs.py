@@ -22,13 +22,14 @@ from leakgauge.auditing import Criteria
 from leakgauge.cli import app
 from leakgauge.gate import Policy, load_policy
 from leakgauge.record import Record, Trial
+from leakgauge.rounds import Rounds
 from leakgauge.spec import DEFAULTS, Draw, Parts
 from leakgauge.threat import NAMED
 from leakgauge.training import Training
 from leakgauge.types import Capability
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCES = {
     "bash",
     "python",
@@ -210,14 +211,14 @@ def test_every_command_and_option_is_documented(name):
 
 
 def test_every_key_of_the_three_files_is_documented():
-    fields = {one.name for cls in (Parts, Draw, Training, Criteria) for one in dataclasses.fields(cls)}
+    fields = {one.name for cls in (Parts, Draw, Training, Rounds, Criteria) for one in dataclasses.fields(cls)}
     policy = set(Policy.model_fields)
     assert named_in("docs/files.md") == fields | {"name"} | set(sweep._KEYS) | policy
 
 
 def test_the_defaults_of_the_files_are_those_of_the_code():
     told = {names[0]: rest[0] for names, rest in rows_of("docs/files.md")}
-    for cls in (Training, Criteria):
+    for cls in (Training, Rounds, Criteria):
         for one in dataclasses.fields(cls):
             assert float(told[one.name]) == one.default, one.name
     assert (told["seed"], told["client"], told["threat"]) == (str(DEFAULTS["seed"]), "`fedsgd`", "`server`")

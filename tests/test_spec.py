@@ -336,7 +336,7 @@ def test_the_key_is_the_hash_of_what_the_parts_are():
     parts = {name: value for name, value in vars(audit.parts).items() if name in registry.FAMILIES}
     assert set(parts) == {"data", "victim", "client", "attack"}
     whole = spec.canonical(audit) | {family: spec.describe(family, value) for family, value in parts.items()}
-    text = json.dumps({"scheme": 1, "audit": whole}, sort_keys=True, separators=(",", ":"))
+    text = json.dumps({"scheme": 2, "audit": whole}, sort_keys=True, separators=(",", ":"))
     assert spec.key(audit) == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -156,7 +156,7 @@ def _facts(record: Record) -> tuple[tuple[str, tuple[str, ...]], ...]:
         ("Model", (*victim, plural(setting.parameters, "parameter"))),
         ("Client", (setting.client,)),
         ("Defenses", setting.defenses or ("none",)),
-        ("Update", (f"{plural(setting.sent, 'number')} sent",)),
+        ("Update", (f"{plural(setting.sent, 'number')} sent in {plural(setting.rounds, 'round')}",)),
         ("Batch", (f"{plural(setting.examples, 'example')} of {shape}, {plural(setting.classes, 'class', 'classes')}",)),
         *((("Attack", (attack,)),) if attack else ()),
     )

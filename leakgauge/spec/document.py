@@ -13,6 +13,7 @@ from leakgauge.algorithm import Count, NonNegativeInt, algorithm
 from leakgauge.auditing import Criteria
 from leakgauge.errors import UsageError
 from leakgauge.protocols import Attack, Client, Data, Defense, Metric, Victim
+from leakgauge.rounds import Rounds
 from leakgauge.spec.building import resolve
 from leakgauge.spec.describing import describe_value
 from leakgauge.spec.parameters import check
@@ -21,7 +22,7 @@ from leakgauge.threat import NAMED, require, threat_named
 from leakgauge.training import Training
 from leakgauge.types import ThreatModel
 
-SCHEME = 1
+SCHEME = 2
 """The version of how keys are made; it changes whenever an unchanged file would get another key."""
 
 DEFAULTS: Mapping[str, Any] = {
@@ -30,6 +31,7 @@ DEFAULTS: Mapping[str, Any] = {
     "training": {},
     "client": "fedsgd",
     "defenses": [],
+    "rounds": {},
     "threat": "server",
     "control": None,
     "metrics": {
@@ -80,6 +82,7 @@ class Parts:
     training: Training
     client: Client
     defenses: tuple[Defense, ...]
+    rounds: Rounds
     threat: ThreatModel
     attack: Attack
     control: Attack | None
@@ -122,10 +125,11 @@ def parse(document: Mapping[str, Any], overrides: Sequence[str] = ()) -> AuditSp
 
 
 def complete(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in what a file may leave out, and write out its short forms: training steps, and the name of a threat model."""
+    """Fill in what a file may leave out, and write out its short forms: training steps, rounds, and the name of a threat model."""
     whole = {**DEFAULTS, **document}
-    if isinstance(whole["training"], int) and not isinstance(whole["training"], bool):
-        whole["training"] = {"steps": whole["training"]}
+    for name, setting in (("training", "steps"), ("rounds", "count")):
+        if isinstance(whole[name], int) and not isinstance(whole[name], bool):
+            whole[name] = {setting: whole[name]}
     threat = whole["threat"]
     if isinstance(threat, str):
         threat = {"name": threat}

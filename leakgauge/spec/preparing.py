@@ -47,6 +47,7 @@ def prepare(spec: AuditSpec, device: str = "cpu", tick: Tick = no_tick) -> tuple
     plan = Plan(
         client=parts.client,
         defenses=parts.defenses,
+        rounds=parts.rounds,
         threat=parts.threat,
         attack=parts.attack,
         control=parts.control,

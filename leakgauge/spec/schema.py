@@ -27,6 +27,7 @@ def schema() -> dict[str, Any]:
     audit = _settings(Parts, definitions)
     properties = audit["properties"]
     properties["training"] = {"anyOf": [{"type": "integer", "minimum": 0, "description": "steps"}, properties["training"]]}
+    properties["rounds"] = {"anyOf": [{"type": "integer", "minimum": 1, "description": "count"}, properties["rounds"]]}
     properties["threat"] = {
         "anyOf": [
             {"enum": sorted(NAMED)},

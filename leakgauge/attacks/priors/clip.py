@@ -1,0 +1,26 @@
+"""The clip prior: pixels lie in their range (Geng et al. 2021, "Towards General Deep Leakage", arXiv 2110.09074)."""
+
+from __future__ import annotations
+
+from typing import final
+
+from torch import Tensor
+
+from leakgauge.algorithm import NonNegative, algorithm
+from leakgauge.types import Observation
+
+
+@final
+@algorithm
+class Clip:
+    """`weight` times the sum over all pixels of the squared distance to the allowed range, in pixel units.
+
+    It has a say in spaces that are not boxed. The authors' program cuts its gradient; here it pulls.
+    """
+
+    weight: NonNegative = 1.0
+
+    def __call__(self, x: Tensor, seen: Observation, /) -> Tensor:
+        """Return the weighted squared excess of pixels [n, *shape]."""
+        inputs = seen.model.inputs
+        return self.weight * (x - x.clamp(inputs.low, inputs.high)).square().sum()

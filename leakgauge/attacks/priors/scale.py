@@ -1,0 +1,32 @@
+"""The scale prior: a batch uses its whole range (Geng et al. 2021, "Towards General Deep Leakage", arXiv 2110.09074)."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from leakgauge.algorithm import NonNegative, algorithm
+from leakgauge.types import Observation
+
+
+@final
+@algorithm
+class Scale:
+    """`weight` times the sum over all pixels of the squared distance to the batch stretched to the allowed range, in pixel units.
+
+    The stretch takes the smallest pixel of the batch to the bottom of the range and the largest one to the top; a batch of a
+    single color has none. The authors' program cuts the gradient of this term; here it pulls, and through both ends as well.
+    """
+
+    weight: NonNegative = 1.0
+
+    def __call__(self, x: Tensor, seen: Observation, /) -> Tensor:
+        """Return the weighted squared distance of pixels [n, *shape] to their stretch."""
+        inputs = seen.model.inputs
+        low, high = x.amin(), x.amax()
+        is_flat = high == low
+        share = (x - low) / torch.where(is_flat, torch.ones_like(high), high - low)
+        stretched = torch.where(is_flat, x, inputs.low + (inputs.high - inputs.low) * share)
+        return self.weight * (stretched - x).square().sum()
