@@ -32,6 +32,9 @@ FAMILIES: dict[str, str] = {
 }
 """Family to the protocol in `leakgauge.protocols` that its members follow."""
 
+STUDY = "study"
+"""What is registered beside the families: a `leakgauge.studying.Study` is no algorithm, but an object."""
+
 
 @final
 @dataclass(frozen=True)
@@ -45,27 +48,27 @@ class Entry:
 
     def load(self) -> Any:
         """Import and return the algorithm. Raises UsageError with the cause if that fails."""
-        return _import(self.target, f"{self.family} {self.name!r} of {self.origin}", "mend or uninstall it")
+        return _import(self.family, self.target, f"{self.family} {self.name!r} of {self.origin}", "mend or uninstall it")
 
 
 def entries(family: str) -> dict[str, Entry]:
-    """The registered algorithms of a family, by name.
+    """The registered algorithms of a family, or the studies, by name.
 
     Raises UsageError for an unknown family, and where two plugins claim one name.
     """
-    if family not in FAMILIES:
-        raise UsageError(f"family: got {family!r}, {suggestion(family, FAMILIES)}")
+    if family not in _scan():
+        raise UsageError(f"family: got {family!r}, {suggestion(family, _scan())}")
     return {name: _only(claims) for name, claims in sorted(_scan()[family].items())}
 
 
 def find(family: str, name: str, key: str = "") -> Any:
-    """Return the class or function of that name, or the one at `module:attribute`; `key` is where the name stood.
+    """Return the class or function (or the study) of that name, or the one at `module:attribute`; `key` is where the name stood.
 
     Raises UsageError for an unknown name, a name that two plugins claim, and a failed import.
     """
     where = key or family
     if ":" in name:
-        return _import(name, f"{where}: {name!r}", "correct the path")
+        return _import(family, name, f"{where}: {name!r}", "correct the path")
     known = _scan()[family]
     if name not in known:
         raise UsageError(f"{where}: no {family} is called {name!r}, {suggestion(name, known)}")
@@ -84,7 +87,7 @@ def name_of(family: str, target: object) -> str:
 @functools.cache
 def _scan() -> dict[str, dict[str, list[Entry]]]:
     """Family to name to all who claim it. Of a distribution that is found twice, the first one on the path counts."""
-    found: dict[str, dict[str, list[Entry]]] = {family: {} for family in FAMILIES}
+    found: dict[str, dict[str, list[Entry]]] = {family: {} for family in (*FAMILIES, STUDY)}
     everything = entry_points()
     for family, names in found.items():
         for point in everything.select(group=f"leakgauge.{family}"):
@@ -107,7 +110,7 @@ def _only(claims: list[Entry]) -> Entry:
     return first
 
 
-def _import(target: str, who: str, remedy: str) -> Any:
+def _import(family: str, target: str, who: str, remedy: str) -> Any:
     module, _, attribute = target.partition(":")
     try:
         value: Any = importlib.import_module(module)
@@ -120,7 +123,7 @@ def _import(target: str, who: str, remedy: str) -> Any:
         raise UsageError(
             f"{who}: cannot be imported ({type(error).__name__}: {cause}), expected an algorithm at module:attribute; {remedy}"
         ) from error
-    if not (inspect.isclass(value) or inspect.isfunction(value)):
+    if family != STUDY and not (inspect.isclass(value) or inspect.isfunction(value)):
         kind = type(value).__name__
         raise UsageError(f"{who}: is of type {kind}, expected a class or a function that makes an algorithm; {remedy}")
     return value

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import comb
+from math import comb, sqrt
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 from scipy.stats import binom, binomtest
+from scipy.stats import t as student
 
 from leakgauge.errors import UsageError
 
@@ -70,3 +72,11 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[
         return None
     ordered = sorted(float("-inf") if value != value else value for value in values)
     return ordered[lower - 1], ordered[-lower]
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """The interval of Student's t for the mean of independent values; None below two values."""
+    if len(values) < 2:
+        return None
+    reach = float(student.ppf((1 + confidence) / 2, len(values) - 1)) * stdev(values) / sqrt(len(values))
+    return fmean(values) - reach, fmean(values) + reach

@@ -258,7 +258,7 @@ def test_version(run):
 
 
 def test_a_crash_is_no_failed_gate(run, file, monkeypatch):
-    monkeypatch.setattr(running, "_runtime", lambda *_: 1 / 0)
+    monkeypatch.setattr(running, "runtime_for", lambda *_: 1 / 0)
     code, _, errors = run("audit", file)
     assert code == cli.CRASH
     assert "ZeroDivisionError" in errors

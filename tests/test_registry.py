@@ -45,7 +45,9 @@ def test_every_family_has_its_protocol():
 
 def test_what_pyproject_declares_is_what_is_listed():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
-    listed = {family: {e.name: e.target for e in registry.entries(family).values()} for family in registry.FAMILIES}
+    listed = {
+        family: {e.name: e.target for e in registry.entries(family).values()} for family in (*registry.FAMILIES, registry.STUDY)
+    }
     assert {group.removeprefix("leakgauge."): points for group, points in declared.items()} == listed
 
 

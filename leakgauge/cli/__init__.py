@@ -1,7 +1,7 @@
 """The command line: one verb, one function. What is heavy is imported by the verb that needs it.
 
-Exit codes: 0 done (or the gate passed), 1 the gate failed, 2 bad input, 3 inconclusive, 4 a crash of leakgauge itself,
-130 interrupted.
+Exit codes: 0 done (or the gate passed), 1 the gate or a claim of a study failed, 2 bad input, 3 inconclusive, 4 a crash of
+leakgauge itself, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ import typer
 from leakgauge.cli.catalog import doctor, list_, schema, show
 from leakgauge.cli.results import gate, report
 from leakgauge.cli.running import audit, sweep
+from leakgauge.cli.studying import study
 from leakgauge.errors import UsageError
 
 CRASH = 4
 
 app = typer.Typer(
     help="Measures how much private training data leaks from what a federated-learning client sends, and what stops it.",
-    epilog="Exit codes: 0 done or passed, 1 gate failed, 2 bad input, 3 inconclusive, 4 crash, 130 interrupted.",
+    epilog="Exit codes: 0 done or passed, 1 gate or claim failed, 2 bad input, 3 inconclusive, 4 crash, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(audit)
 app.command()(sweep)
+app.command()(study)
 app.command()(report)
 app.command()(gate)
 app.command("list")(list_)

@@ -26,7 +26,7 @@ class Kind(StrEnum):
 
 
 def list_(
-    family: Annotated[str | None, typer.Argument(help="Only this family, such as attack.", show_default=False)] = None,
+    family: Annotated[str | None, typer.Argument(help="Only this family, such as attack; or study.", show_default=False)] = None,
 ) -> None:
     """List the algorithms, built in and of plugins."""
     from rich.console import Console
@@ -106,7 +106,11 @@ def _named(name: str) -> list[Entry]:
 
 
 def _first_line(entry: Entry) -> str:
+    from leakgauge.registry import STUDY
+
     try:
+        if entry.family == STUDY:
+            return str(entry.load().question)
         return (inspect.getdoc(entry.load()) or "").partition("\n")[0]
     except UsageError as error:  # a plugin that cannot be imported hides no other
         return str(error)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from leakgauge.executor import Runtime
+    from leakgauge.executor import Runtime, Summary
     from leakgauge.gate import Policy
     from leakgauge.spec import AuditSpec
 
@@ -54,7 +54,7 @@ def audit(
     rules = _policy(policy)
     from leakgauge.spec import load
 
-    _run_part([load(file, settings or ())], shard, out, _runtime(device, workers, timeout, 1), rules)
+    _run_part([load(file, settings or ())], shard, out, runtime_for(device, workers, timeout, 1), rules)
 
 
 def sweep(
@@ -75,7 +75,7 @@ def sweep(
     from leakgauge import sweep as sweeps
 
     specs = sweeps.load(file, settings or ()).specs
-    _run_part(specs, shard, out, _runtime(device, workers, timeout, len(specs)), rules)
+    _run_part(specs, shard, out, runtime_for(device, workers, timeout, len(specs)), rules)
 
 
 def _run_part(specs: Sequence[AuditSpec], shard: str | None, out: Path, runtime: Runtime, policy: Policy | None) -> None:
@@ -87,15 +87,8 @@ def _run_part(specs: Sequence[AuditSpec], shard: str | None, out: Path, runtime:
 
 def _run(specs: Sequence[AuditSpec], out: Path, runtime: Runtime, policy: Policy | None, *, is_part: bool = False) -> None:
     from leakgauge.cli import screen
-    from leakgauge.executor import execute, task_of
-    from leakgauge.store import Store
 
-    try:
-        with screen.progress(len(specs)) as listener:
-            summary = execute(map(task_of, specs), Store(out), runtime, listener=listener)
-    except KeyboardInterrupt:
-        typer.echo("interrupted: what is finished is kept; resume with the same command", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    summary = execute_all(specs, out, runtime)
     screen.show_records(summary.records)
     if is_part:
         screen.say(f"Once all parts are there, make the report: leakgauge report {out}")
@@ -117,6 +110,20 @@ def _run(specs: Sequence[AuditSpec], out: Path, runtime: Runtime, policy: Policy
         raise typer.Exit(INCONCLUSIVE)
 
 
+def execute_all(specs: Sequence[AuditSpec], out: Path, runtime: Runtime) -> Summary:
+    """Run audits with progress on stderr; an interrupt ends in its exit code."""
+    from leakgauge.cli import screen
+    from leakgauge.executor import execute, task_of
+    from leakgauge.store import Store
+
+    try:
+        with screen.progress(len(specs)) as listener:
+            return execute(map(task_of, specs), Store(out), runtime, listener=listener)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: what is finished is kept; resume with the same command", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
 def _policy(path: Path | None) -> Policy | None:
     if path is None:
         return None
@@ -125,7 +132,8 @@ def _policy(path: Path | None) -> Policy | None:
     return load_policy(path)
 
 
-def _runtime(device: str, workers: int | None, timeout: float | None, audits: int) -> Runtime:
+def runtime_for(device: str, workers: int | None, timeout: float | None, audits: int) -> Runtime:
+    """The runtime that was asked for; by default, as many workers as there are cores for audits on the CPU."""
     from leakgauge.devices import check_device, cores
     from leakgauge.executor import Runtime
 

@@ -16,13 +16,18 @@ from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, Outcome, Record, Tri
 if TYPE_CHECKING:
     from leakgauge.executor import Event, Listener
     from leakgauge.gate import Result, Rulings
+    from leakgauge.studying import Findings, Ruling
 
-STYLES: dict[Outcome | Result, str] = {
+STYLES: dict[Outcome | Result | Ruling, str] = {
     "leaks": "bold red",
     "no leak found by these attacks": "bold green",
     "inconclusive": "bold yellow",
     "pass": "bold green",
     "fail": "bold red",
+    "holds": "bold green",
+    "fails": "bold red",
+    "cannot tell": "bold yellow",
+    "left out": "dim",
 }
 
 
@@ -101,6 +106,20 @@ def show_rulings(rulings: Rulings) -> None:
             for reason in ruling.reasons:
                 say(f"    {reason}")
     say(Text.assemble("Gate: ", (rulings.result, STYLES[rulings.result]), f". {rulings.reason}"))
+
+
+def show_findings(findings: Findings) -> None:
+    """Show the claims of a study with what was measured, and what is missing."""
+    from leakgauge.report.findings import bounded, measured
+
+    say(Text(findings.question, "bold"))
+    table = Table("Claim", "Measured", "Expected", "Result")
+    for claim in findings.claims:
+        table.add_row(Text(claim.text), Text(measured(claim)), Text(bounded(claim)), Text(claim.result, STYLES[claim.result]))
+    Console().print(table)
+    if findings.missing:
+        first = ", ".join(f"{factor} {label}" for factor, label in findings.missing[0].levels.items())
+        say(f"{len(findings.missing)} of {len(findings.audits)} audits are missing, the first at {first}: run the other parts.")
 
 
 def _show_record(record: Record) -> None:

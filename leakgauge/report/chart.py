@@ -19,10 +19,10 @@ from leakgauge.report.numbers import median, present
 from leakgauge.report.words import TRIALS
 
 # matplotlib knows no CSS variables: these stand in for them and are replaced in the text
-_INKS = {"#010203": "var(--ink)", "#010204": "var(--line)", "#010205": "var(--muted)", "#010206": "var(--accent)"}
-_INK, _LINE, _MUTED, _ACCENT = _INKS
+INKS = {"#010203": "var(--ink)", "#010204": "var(--line)", "#010205": "var(--muted)", "#010206": "var(--accent)"}
+_INK, _LINE, _MUTED, _ACCENT = INKS
 _MARKS = {ATTACK: ("o", _ACCENT), FLOOR: ("s", _MUTED), BLIND: ("^", _MUTED), CONTROL: ("D", _INK)}
-_STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "leakgauge", "font.size": 11}
+STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "leakgauge", "font.size": 11}
 
 
 def psnr_chart(values: Mapping[str, Sequence[float | None]], threshold: float, anchor: str) -> str:
@@ -33,7 +33,7 @@ def psnr_chart(values: Mapping[str, Sequence[float | None]], threshold: float, a
     shown = [threshold, *(value for name in rows for value in present(values[name]))]
     room = 0.09 * (max(shown) - min(shown) or 1.0)  # for the label of the threshold
     low, high, bottom = min(shown) - room, max(shown) + room, len(rows) - 0.4
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         # no axes: their machinery takes most of the time that the report of a large sweep takes
         figure = Figure(figsize=(6.4, 0.42 * (bottom + 2.1)), dpi=72)
         unit = Affine2D().translate(-low, -bottom - 1.1).scale(0.76 / (high - low), -1 / (bottom + 2.1)).translate(0.21, 0)
@@ -62,13 +62,17 @@ def psnr_chart(values: Mapping[str, Sequence[float | None]], threshold: float, a
             middle = median(present(values[name]))
             line([middle, middle], [place - 0.36, place + 0.36], ink, linewidth=2)
             text(low - 0.3 * room, place, TRIALS[name][0], _INK, "right", "center")
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return _for_page(buffer.getvalue(), anchor)
+        return for_page(figure, anchor, INKS)
 
 
-def _for_page(svg: str, anchor: str) -> str:
-    """Leave the drawing alone and take the rest away: prolog, page-wide style, fixed size, ids that other drawings share."""
+def for_page(figure: Figure, anchor: str, inks: Mapping[str, str]) -> str:
+    """Return a figure as SVG without prolog, page-wide style, fixed size, and ids that other drawings share.
+
+    `inks` maps the colors of the figure to the CSS that takes their place. Call it within the style of the figure.
+    """
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true" focusable="false">', svg, count=1)
@@ -76,6 +80,6 @@ def _for_page(svg: str, anchor: str) -> str:
     svg = re.sub(r'\bid="', f'id="{anchor}-', svg)
     svg = re.sub(r'(?:xlink:)?href="#', f'href="#{anchor}-', svg)
     svg = svg.replace("url(#", f"url(#{anchor}-")
-    for ink, variable in _INKS.items():
+    for ink, variable in inks.items():
         svg = svg.replace(ink, variable)
     return svg.strip()

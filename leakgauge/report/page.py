@@ -24,7 +24,7 @@ def render(audits: Sequence[Audited]) -> str:
     views = [view(audited, anchor_for(audited.record, place), pictured=pictured) for place, audited in enumerate(audits)]
     records = [audited.record for audited in audits]
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             views=views,
@@ -38,7 +38,7 @@ def render(audits: Sequence[Audited]) -> str:
 def fragment(record: Record, images: Mapping[str, Array]) -> str:
     """Return one audit as a piece of HTML that brings its own style and leaves the rest of the page alone."""
     shown = view(Audited(record, images), anchor_for(record, 0), pictured=_MOST)
-    return _environment().get_template("fragment.html.j2").render(view=shown, strips=_distinct([shown]))
+    return environment().get_template("fragment.html.j2").render(view=shown, strips=_distinct([shown]))
 
 
 def _distinct(views: Iterable[View]) -> list[Strip]:
@@ -47,7 +47,8 @@ def _distinct(views: Iterable[View]) -> list[Strip]:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates, with what they may call."""
     environment = Environment(
         loader=PackageLoader("leakgauge.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

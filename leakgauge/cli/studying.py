@@ -1,0 +1,116 @@
+"""`study`: run the audits that answer a question, and hold its claims against what they found."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from leakgauge.cli.running import USAGE, Device, Settings, Shard, Timeout, Workers, execute_all, runtime_for
+
+if TYPE_CHECKING:
+    from leakgauge.studying import Study
+
+FOLDER = Path("leakgauge-studies")
+
+Name = Annotated[
+    str | None,
+    typer.Argument(metavar="[NAME]", help="Which study; without a name, all are listed with their question.", show_default=False),
+]
+Quick = Annotated[bool, typer.Option("--quick", help="Run the few audits that the study keeps for a short look.")]
+DataFile = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="FILE.npz", help="Take examples from this file: short for --set data={name: npz, path: FILE}."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="DIR", help="Where results and the page are.", show_default="leakgauge-studies/NAME"),
+]
+
+
+def study(
+    name: Name = None,
+    is_quick: Quick = False,
+    data: DataFile = None,
+    settings: Settings = None,
+    out: Out = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    timeout: Timeout = None,
+    shard: Shard = None,
+) -> None:
+    """Run a study and judge its claims; what was finished before is not run again.
+
+    Writes study.html, study.md and study.json. Exit code 0 if all claims hold, 1 if one fails, 3 if one cannot be judged because
+    audits are missing or failed.
+    """
+    if name is None:
+        _list()
+        return
+    from leakgauge import sweep as sweeps
+    from leakgauge.cli import screen
+    from leakgauge.report.study import write_study
+    from leakgauge.store import Store
+    from leakgauge.studying import cases, conclude
+
+    chosen, changes = _load(name), [*_data(data), *(settings or ())]
+    found = cases(chosen, is_quick=is_quick, overrides=changes)
+    specs = list({case.key: case.spec for case in found}.values())
+    part = specs if shard is None else sweeps.shard(specs, shard)
+    folder = FOLDER / name.replace(":", "-") if out is None else out
+    summary = execute_all(part, folder, runtime_for(device, workers, timeout, len(part)))
+    store = Store(folder)
+    there = set(store.keys())
+    records = {case.key: store.load(case.key) for case in found if case.key in there}
+    command = _command(name, is_quick, data, settings or ())
+    findings = conclude(name, chosen, found, records, is_quick=is_quick, command=command)
+    screen.show_findings(findings)
+    screen.say(f"Page: {write_study(findings, folder)}")
+    for message in summary.usage_errors:
+        typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(USAGE if summary.usage_errors else findings.exit_code)
+
+
+def _list() -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from leakgauge.errors import UsageError
+    from leakgauge.registry import STUDY, entries
+
+    table = Table("Study", "Question", "From")
+    for name, entry in entries(STUDY).items():
+        try:
+            told = _load(name).question
+        except UsageError as error:  # a plugin that cannot be imported hides no other
+            told = str(error)
+        table.add_row(*map(Text, (name, told, entry.origin)))
+    Console().print(table)
+
+
+def _load(name: str) -> Study:
+    from leakgauge.errors import UsageError
+    from leakgauge.registry import STUDY, find
+    from leakgauge.studying import Study
+
+    found = find(STUDY, name)
+    if not isinstance(found, Study):
+        raise UsageError(
+            f"study: {name!r} is of type {type(found).__name__}, expected a leakgauge.studying.Study; correct the path"
+        )
+    return found
+
+
+def _data(path: Path | None) -> list[str]:
+    from leakgauge.spec.reading import write_yaml
+
+    return [] if path is None else [f"data={write_yaml({'name': 'npz', 'path': str(path)})}"]
+
+
+def _command(name: str, is_quick: bool, data: Path | None, settings: list[str] | tuple[str, ...]) -> str:
+    """What was asked for, without where and how fast; of the data, the file's name only, for findings are passed on."""
+    words = ["leakgauge", "study", name, *(["--quick"] if is_quick else []), *(["--data", data.name] if data else [])]
+    return shlex.join([*words, *(word for one in settings for word in ("--set", one))])

@@ -1,0 +1,71 @@
+"""The chart of a view: a line per series with its intervals, over a numeric axis or over names."""
+
+from __future__ import annotations
+
+from itertools import cycle
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from leakgauge.report.chart import INKS, STYLE, for_page
+from leakgauge.report.numbers import share
+from leakgauge.report.words import METRICS
+from leakgauge.studying import Table
+
+_INK, _LINE, _MUTED, _ = INKS
+_SERIES = {f"#01021{place}": f"var(--series-{place + 1})" for place in range(6)}
+_MARKS = "osD^vP"
+
+
+def curves(table: Table, anchor: str) -> str:
+    """Draw a view as SVG whose colors are CSS variables; empty where nothing has run."""
+    view = table.view
+    is_numeric = all(not isinstance(level, str) for level in table.levels)
+    places = [float(level) if is_numeric else place for place, level in enumerate(table.levels)]
+    drawn = [series for series in table.series if any(cell.statistic for cell in series.cells)]
+    if not drawn:
+        return ""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 3.4), dpi=72, layout="constrained")
+        axes = figure.add_subplot()
+        for series, ink, mark in zip(drawn, cycle(_SERIES), cycle(_MARKS)):
+            points = [(x, cell.statistic) for x, cell in zip(places, series.cells, strict=True) if cell.statistic]
+            low = [one.value - one.interval[0] if one.interval else 0.0 for _, one in points]
+            high = [one.interval[1] - one.value if one.interval else 0.0 for _, one in points]
+            axes.errorbar(
+                [x for x, _ in points],
+                [one.value for _, one in points],
+                yerr=(low, high),
+                color=ink,
+                marker=mark,
+                markersize=5.5,
+                linewidth=1.6 if is_numeric else 0,
+                elinewidth=1.0,
+                capsize=3.0,
+                label=series.label,
+            )
+        if is_numeric and view.log_x:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticks(places, [level if isinstance(level, str) else f"{level:g}" for level in table.levels])
+        if view.statistic == "share" or view.score == "label_accuracy":
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
+        axes.set_xlabel(view.x, color=_MUTED)
+        axes.set_ylabel(_axis(table), color=_MUTED)
+        axes.tick_params(colors=_MUTED, length=0)
+        axes.grid(color=_LINE, linewidth=0.7)
+        axes.set_axisbelow(True)
+        for side in axes.spines.values():
+            side.set_visible(False)
+        if len(drawn) > 1 or view.by is not None:
+            axes.legend(title=view.by, frameon=False, labelcolor=_INK, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        return for_page(figure, anchor, {**INKS, **_SERIES})
+
+
+def _axis(table: Table) -> str:
+    view = table.view
+    label, unit, _ = METRICS.get(view.score, (view.score.replace("_", " "), "", ""))
+    if view.statistic == "share":
+        return f"share with {label} ≥ {view.threshold:g} {unit}".strip()
+    return f"{view.statistic} {label} ({unit})" if unit else f"{view.statistic} {label}"

@@ -1,0 +1,1 @@
+"""The studies that are shipped: one question, one file."""

@@ -1,0 +1,29 @@
+"""Studies: a question, the audits that answer it, and the claims that their results must bear out."""
+
+from leakgauge.studying.cases import Case, cases
+from leakgauge.studying.document import Block, Claim, Level, Study, View, levels
+from leakgauge.studying.findings import Cell, Findings, Judgment, Ruling, Series, Table, conclude
+from leakgauge.studying.results import LeftOut, Results, Sample, Statistic, Unsettled
+
+__all__ = [
+    "Block",
+    "Case",
+    "Cell",
+    "Claim",
+    "Findings",
+    "Judgment",
+    "LeftOut",
+    "Level",
+    "Results",
+    "Ruling",
+    "Sample",
+    "Series",
+    "Statistic",
+    "Study",
+    "Table",
+    "Unsettled",
+    "View",
+    "cases",
+    "conclude",
+    "levels",
+]

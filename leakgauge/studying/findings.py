@@ -1,0 +1,182 @@
+"""What a study found, as plain values: each claim judged, each view computed, and every audit accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, final
+
+from leakgauge.record import ATTACK, Record
+from leakgauge.studying.cases import Case
+from leakgauge.studying.document import Claim, Level, Study, View
+from leakgauge.studying.results import LeftOut, Results, Sample, Statistic, Unsettled
+
+Ruling = Literal["holds", "fails", "cannot tell", "left out"]
+
+
+@final
+@dataclass(frozen=True)
+class Judgment:
+    """A claim with what was measured; `reason` says why nothing was."""
+
+    text: str
+    bound: str
+    unit: str
+    result: Ruling
+    measured: Statistic | None = None
+    reason: str = ""
+
+
+@final
+@dataclass(frozen=True)
+class Cell:
+    """One point of a view; None where no audit has run, or where the block has no such point."""
+
+    statistic: Statistic | None
+    missing: int = 0  # audits that have not run, and are not in the statistic
+    blank: int = 0  # audits that ended without a guess: in the statistic with the worst score
+
+
+@final
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart, one row of a table."""
+
+    label: str
+    cells: tuple[Cell, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Table:
+    """A view, computed: a column for every level of `x`."""
+
+    view: View
+    levels: tuple[Level, ...]
+    series: tuple[Series, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Audit:
+    """One audit of the study, by its place in it."""
+
+    block: str
+    levels: Mapping[str, Level]
+    key: str
+    status: str  # of its record, or "missing"
+    scores: Mapping[str, Mapping[str, tuple[float | None, ...]]] = field(default_factory=dict)  # trial to metric to [n]
+    label_accuracy: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True)
+class Findings:
+    """All that a study found in one run."""
+
+    name: str
+    question: str
+    method: str
+    command: str  # that makes it again
+    is_quick: bool
+    data: tuple[str, ...]
+    claims: tuple[Judgment, ...]
+    tables: tuple[Table, ...]
+    audits: tuple[Audit, ...]
+    seconds: float  # of all audits, one after the other
+    environments: tuple[Mapping[str, str], ...]
+
+    @property
+    def missing(self) -> tuple[Audit, ...]:
+        """The audits that have not run."""
+        return tuple(audit for audit in self.audits if audit.status == "missing")
+
+    @property
+    def exit_code(self) -> int:
+        """1 if a claim fails, 3 if one cannot be judged, else 0."""
+        results = {claim.result for claim in self.claims}
+        return 1 if "fails" in results else 3 if "cannot tell" in results else 0
+
+
+def conclude(
+    name: str, study: Study, cases: Sequence[Case], records: Mapping[str, Record], *, is_quick: bool, command: str
+) -> Findings:
+    """Judge the claims and compute the views on the records that are there (key to record)."""
+    results = Results(study, tuple(cases), records, is_quick)
+    there = {case.key: records[case.key] for case in cases if case.key in records}
+    environments = list(there.values())
+    return Findings(
+        name=name,
+        question=study.question,
+        method=study.method,
+        command=command,
+        is_quick=is_quick,
+        data=tuple(dict.fromkeys(_data(case.spec.config["data"]) for case in cases)),
+        claims=tuple(_judge(claim, results) for claim in study.claims),
+        tables=tuple(_table(view, results) for view in study.views),
+        audits=tuple(_audit(case, records.get(case.key)) for case in cases),
+        seconds=sum(record.seconds for record in there.values()),
+        environments=tuple(
+            {str(sorted(one.environment.items())): one.environment for one in environments if one.environment}.values()
+        ),
+    )
+
+
+def _judge(claim: Claim, results: Results) -> Judgment:
+    bounds = [f"{sign} {bound:g}" for sign, bound in (("≥", claim.at_least), ("≤", claim.at_most)) if bound is not None]
+    bound = " and ".join(bounds).replace("-", "−")
+    try:
+        found = claim.measure(results)
+    except Unsettled as reason:
+        return Judgment(claim.text, bound, claim.unit, "cannot tell", reason=str(reason))
+    except LeftOut as reason:
+        return Judgment(claim.text, bound, claim.unit, "left out", reason=str(reason))
+    measured = found if isinstance(found, Statistic) else Statistic(float(found), 1)
+    return Judgment(claim.text, bound, claim.unit, "holds" if claim.holds(measured.value) else "fails", measured)
+
+
+def _table(view: View, results: Results) -> Table:
+    block = results.study.block(view.block)
+    levels = block.kept(view.x, is_quick=results.is_quick)
+    lines: tuple[Level | None, ...] = (None,) if view.by is None else block.kept(view.by, is_quick=results.is_quick)
+    series = []
+    for line in lines:
+        fixed = {**view.only, **({} if view.by is None or line is None else {view.by: line})}
+        for trial in view.trials:
+            names = [*(() if line is None else (str(line),)), *((trial,) if trial != ATTACK or line is None else ())]
+            cells = tuple(_cell(view, trial, results.select(view.block, {**fixed, view.x: level})) for level in levels)
+            series.append(Series(", ".join(names), cells))
+    return Table(view, levels, tuple(series))
+
+
+def _cell(view: View, trial: str, sample: Sample) -> Cell:
+    if len(sample.missing) == len(sample.cases):
+        return Cell(None, missing=len(sample.cases))
+    match view.statistic:
+        case "median":
+            statistic = sample.median(view.score, trial)
+        case "mean":
+            statistic = sample.mean(view.score, trial)
+        case "share":
+            statistic = sample.share(view.threshold, view.score, trial)
+    return Cell(statistic, len(sample.missing), len(sample.blank(trial)))
+
+
+def _audit(case: Case, record: Record | None) -> Audit:
+    if record is None:
+        return Audit(case.block, case.levels, case.key, "missing")
+    trials = record.trials
+    return Audit(
+        case.block,
+        case.levels,
+        case.key,
+        record.status,
+        {name: trial.scores for name, trial in trials.items()},
+        {name: trial.label_accuracy for name, trial in trials.items()},
+    )
+
+
+def _data(config: Mapping[str, Any]) -> str:
+    """The name of the data; of a path, the last part only, for findings are passed on."""
+    path = config.get("path")
+    return f"{config['name']} ({str(path).replace(chr(92), '/').rpartition('/')[2]})" if path else str(config["name"])

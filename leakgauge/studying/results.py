@@ -1,0 +1,194 @@
+"""What the audits of a study found: samples of scores, picked by levels, and what they allow to say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import final
+
+from leakgauge.errors import LeakgaugeError, UsageError, suggestion
+from leakgauge.record import ATTACK, Record, Trial
+from leakgauge.statistics import mean_interval, median_interval, recovered_share
+from leakgauge.store import FINISHED
+from leakgauge.studying.cases import Case
+from leakgauge.studying.document import Level, Study
+
+LABELS = "label_accuracy"
+WORST: Mapping[str, float] = {"psnr": 0.0, "ssim": -1.0, "mse": 1.0, "lpips": 1.0, LABELS: 0.0}
+"""What a guess scores that is not there. Pixels in [0, 1] are never below 0 dB; LPIPS has no end, but most are below 1."""
+
+Wanted = Level | tuple[Level, ...]
+
+
+@final
+class Unsettled(LeakgaugeError):
+    """Audits that a claim is about are not there, or failed; the message says which."""
+
+
+@final
+class LeftOut(LeakgaugeError):
+    """A claim is about levels that this run leaves out."""
+
+
+@final
+@dataclass(frozen=True)
+class Statistic:
+    """A number made of `count` others, with its 95% interval where there is one."""
+
+    value: float
+    count: int
+    interval: tuple[float, float] | None = None
+
+
+@final
+@dataclass(frozen=True)
+class Sample:
+    """Some cases of a block. What is not there yet is in no score; what ended without a guess scores worst."""
+
+    cases: tuple[Case, ...]
+    records: Mapping[str, Record]
+
+    @property
+    def missing(self) -> tuple[Case, ...]:
+        """The cases that have not run."""
+        return tuple(case for case in self.cases if case.key not in self.records)
+
+    @property
+    def failed(self) -> tuple[Case, ...]:
+        """The cases whose audit failed or ran out of time."""
+        return tuple(case for case in self.cases if case.key in self.records and self.records[case.key].status not in FINISHED)
+
+    def blank(self, trial: str = ATTACK) -> tuple[Case, ...]:
+        """The cases that ended without a guess of this trial: failed, out of time, or out of scope."""
+        return tuple(
+            case for case in self.cases if case.key in self.records and not _has_guess(self.records[case.key].trials.get(trial))
+        )
+
+    def scores(self, metric: str = "psnr", trial: str = ATTACK) -> tuple[float, ...]:
+        """The score of every example of every audit (a label accuracy is one number per audit)."""
+        return tuple(value for case in self.cases if case.key in self.records for value in self._of(case, metric, trial))
+
+    def median(self, metric: str = "psnr", trial: str = ATTACK) -> Statistic:
+        """The median over all examples."""
+        return _middle(self.scores(metric, trial))
+
+    def mean(self, metric: str = LABELS, trial: str = ATTACK) -> Statistic:
+        """The mean over all audits, of the mean over the examples of each; examples of one batch are not independent."""
+        values = self._by_audit(metric, trial, fmean)
+        return Statistic(fmean(values), len(values), mean_interval(values))
+
+    def share(self, threshold: float = 20.0, metric: str = "psnr", trial: str = ATTACK) -> Statistic:
+        """The share of all examples whose score reaches the threshold."""
+        values = self.scores(metric, trial)
+        value, *interval = recovered_share(values, threshold)
+        return Statistic(value, len(values), (interval[0], interval[1]))
+
+    def minus(self, other: Sample, metric: str = "psnr", trial: str = ATTACK) -> Statistic:
+        """The median, over pairs of audits, of how much more this sample scores (the median over the examples of an audit).
+
+        Audits are a pair if they agree in every factor but those in which the samples differ: with one seed they have one
+        victim and one secret. Raises UsageError where an audit has no partner or several.
+        """
+        mine, theirs = self._partners(other), other._partners(self)
+        if mine.keys() != theirs.keys() or len(mine) < len(self.cases) or len(theirs) < len(other.cases):
+            raise UsageError(
+                f"minus: got {len(self.cases)} and {len(other.cases)} audits that are no pairs, expected samples that differ in "
+                "the levels of the same factors; fix these in both"
+            )
+        return _middle(
+            tuple(median(self._of(mine[point], metric, trial)) - median(other._of(theirs[point], metric, trial)) for point in mine)
+        )
+
+    def against(self, trial: str, metric: str = "psnr") -> Statistic:
+        """The median, over audits, of how much more the attack scores than another trial of the same audit (the floor, say)."""
+        ours, others = self._by_audit(metric, ATTACK, median), self._by_audit(metric, trial, median)
+        return _middle(tuple(one - other for one, other in zip(ours, others, strict=True)))
+
+    def _by_audit(self, metric: str, trial: str, summed_up: Callable[[Sequence[float]], float]) -> tuple[float, ...]:
+        return tuple(summed_up(self._of(case, metric, trial)) for case in self.cases if case.key in self.records)
+
+    def _of(self, case: Case, metric: str, trial: str) -> tuple[float, ...]:
+        worst, record = worst_of(metric), self.records[case.key]
+        examples = record.setting.examples if record.setting else case.spec.parts.batch.size or 1
+        if record.status in FINISHED and trial not in record.trials:
+            raise UsageError(f"trial: {case.spec.name!r} has no {trial!r}, {suggestion(trial, record.trials)}")
+        found = record.trials.get(trial)
+        if metric == LABELS:
+            accuracy = found.label_accuracy if found else None
+            return (worst if accuracy is None else accuracy,)
+        if found and found.scores and metric not in found.scores:
+            raise UsageError(f"score: {case.spec.name!r} did not measure {metric!r}, {suggestion(metric, found.scores)}")
+        values = found.scores.get(metric, ()) if found else ()
+        return tuple(worst if value is None else value for value in values or (None,) * examples)
+
+    def _partners(self, other: Sample) -> dict[tuple[tuple[str, Level], ...], Case]:
+        """Each case by its levels in the factors in which the two samples have the same levels."""
+        shared = [
+            factor
+            for factor in self.cases[0].levels
+            if {case.levels[factor] for case in self.cases} == {case.levels.get(factor) for case in other.cases}
+        ]
+        return {tuple((factor, case.levels[factor]) for factor in shared): case for case in self.cases}
+
+
+@final
+@dataclass(frozen=True)
+class Results:
+    """The cases of a run with the records that are there."""
+
+    study: Study
+    cases: tuple[Case, ...]
+    records: Mapping[str, Record]
+    is_quick: bool = False
+
+    def of(self, block: str, wanted: Mapping[str, Wanted] | None = None) -> Sample:
+        """Return the cases of a block at these levels, all of which have ended: factor to one label, or to several.
+
+        Raises Unsettled if some are missing or failed, LeftOut for levels that this run leaves out, and UsageError for a
+        factor or a level that the block does not have.
+        """
+        sample = self.select(block, wanted or {})
+        if not sample.cases:
+            raise LeftOut("This run leaves out what the claim is about.")
+        for cases, what in ((sample.missing, "missing"), (sample.failed, "failed")):
+            if cases:
+                more = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
+                raise Unsettled(f"{len(cases)} of {len(sample.cases)} audits {what}: {cases[0].spec.name}{more}")
+        return sample
+
+    def select(self, block: str, wanted: Mapping[str, Wanted]) -> Sample:
+        """Return the cases of a block at these levels, whether they have ended or not."""
+        found = self.study.block(block)
+        found.check(wanted)
+        levels = {factor: one if isinstance(one, tuple) else (one,) for factor, one in wanted.items()}
+        for factor, several in levels.items():
+            if not set(several) <= set(found.kept(factor, is_quick=self.is_quick)):
+                return Sample((), self.records)
+        return Sample(
+            tuple(
+                case
+                for case in self.cases
+                if case.block == block and all(case.levels[factor] in several for factor, several in levels.items())
+            ),
+            self.records,
+        )
+
+
+def worst_of(metric: str) -> float:
+    """What a guess scores that is not there. Raises UsageError for a metric of which nobody knows."""
+    plain = metric.removesuffix("_affine")
+    if plain not in WORST:
+        raise UsageError(f"score: got {metric!r}, which has no worst value; {suggestion(plain, WORST)}")
+    return WORST[plain]
+
+
+def _has_guess(trial: Trial | None) -> bool:
+    return trial is not None and trial.status != "out_of_scope"
+
+
+def _middle(values: Sequence[float]) -> Statistic:
+    if not values or any(math.isnan(value) for value in values):
+        raise UsageError("scores: got none, expected at least one")
+    return Statistic(median(values), len(values), median_interval(values))

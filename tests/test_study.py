@@ -1,0 +1,240 @@
+"""Studies: what is asked comes out as audits, and claims are judged on all of them or not at all."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from samples import SETTING, failed, record, trial
+
+from leakgauge import registry
+from leakgauge.errors import UsageError
+from leakgauge.record import ATTACK, FLOOR
+from leakgauge.report.study import render_study, to_markdown, write_study
+from leakgauge.studying import Block, Claim, LeftOut, Results, Statistic, Study, Unsettled, View, cases, conclude, levels
+
+BASE = {"data": {"name": "photographs", "size": 32}, "batch": {"size": 2}, "victim": "lenet", "attack": "dlg"}
+BLOCK = Block(
+    name="rates",
+    base=BASE,
+    factors={
+        "attack": {"DLG": {}, "GI": {"attack": "inverting_gradients", "threat": "adaptive"}},
+        "rate": levels("client", ["fedsgd"]) | {0.5: {"client": {"name": "fedavg", "optimizer": {"learning_rate": 0.5}}}},
+        "seed": levels("seed", range(3)),
+    },
+    quick={"seed": (0, 2), "attack": ("GI",)},
+)
+VIEW = View(title="By rate", block="rates", x="rate", by="attack", trials=(ATTACK, FLOOR))
+
+
+def gain(found):
+    return found.of("rates", {"attack": "GI"}).minus(found.of("rates", {"attack": "DLG"}))
+
+
+def study(*claims, block=BLOCK, views=(VIEW,)):
+    return Study(question="Is it so?", blocks=(block,), views=views, claims=claims)
+
+
+ABOVE = Claim(text="GI is better", measure=gain, at_least=4.0)
+
+
+def records(found, psnr=lambda point, example: 10.0 + 5 * (point["attack"] == "GI") + point["seed"] + example):
+    return {
+        case.key: record(case.key, attack=trial(tuple(psnr(case.levels, example) for example in range(2)), label_accuracy=0.5))
+        for case in found
+    }
+
+
+def concluded(made, found, there, **settings):
+    return conclude("tiny", made, found, there, **{"is_quick": False, "command": "leakgauge study tiny", **settings})
+
+
+def test_every_combination_of_levels_is_an_audit_with_its_changes():
+    found = cases(study())
+    assert [tuple(case.levels.values()) for case in found][:4] == [("DLG", "fedsgd", seed) for seed in range(3)] + [("DLG", 0.5, 0)]
+    assert len({case.key for case in found}) == len(found) == 12
+    last = found[-1].spec.config
+    assert (last["attack"]["name"], last["threat"]["name"], last["client"]["optimizer"]["learning_rate"], last["seed"]) == (
+        "inverting_gradients",
+        "adaptive",
+        0.5,
+        2,
+    )
+
+
+def test_quick_keeps_the_levels_that_it_names_and_changes_the_base():
+    found = cases(study(block=replace(BLOCK, briefly={"attack.restarts": 3, "batch.size": 1})), is_quick=True)
+    assert {(case.levels["attack"], case.levels["seed"]) for case in found} == {("GI", 0), ("GI", 2)}
+    assert {case.levels["rate"] for case in found} == {"fedsgd", 0.5}
+    assert {case.spec.parts.batch.size for case in found} == {1}
+
+
+def test_overrides_change_every_base_and_points_may_be_left_out():
+    block = replace(BLOCK, where=lambda point: point["attack"] == "GI" or point["seed"] == 0)
+    found = cases(study(block=block), overrides=["data=faces", "batch.size=1"])
+    assert len(found) == 2 + 6
+    assert {(case.spec.config["data"]["name"], case.spec.parts.batch.size) for case in found} == {("faces", 1)}
+
+
+def test_a_point_that_is_no_audit_is_named():
+    block = replace(BLOCK, factors={"steps": {"none": {"attack.search.steps": 0}}}, quick={})
+    with pytest.raises(UsageError, match=r"at rates, steps none: attack\.search\.steps"):
+        cases(study(block=block, views=()))
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (lambda: replace(BLOCK, quick={"sed": (0,)}), "no factor is called 'sed', did you mean 'seed'"),
+        (lambda: replace(BLOCK, quick={"seed": (7,)}), "seed has no level 7"),
+        (lambda: replace(BLOCK, factors={"seed": {}}, quick={}), "no levels"),
+        (lambda: study(views=(replace(VIEW, block="rate"),)), "did you mean 'rates'"),
+        (lambda: study(views=(replace(VIEW, by="attacks"),)), "did you mean 'attack'"),
+        (lambda: study(views=(replace(VIEW, trials=("flor",)),)), "did you mean 'floor'"),
+        (lambda: Claim(text="So", measure=gain), "no bound"),
+        (lambda: Study(question="?", blocks=(BLOCK, BLOCK), views=(), claims=()), "different names"),
+    ],
+)
+def test_what_does_not_fit_together_is_told_when_it_is_made(bad, words):
+    with pytest.raises(UsageError, match=words):
+        bad()
+
+
+def test_statistics_are_those_of_all_examples_of_the_levels():
+    made = study()
+    found = cases(made)
+    sample = Results(made, found, records(found)).of("rates", {"attack": "GI", "seed": (0, 2)})
+    assert sorted(sample.scores()) == [15.0, 15.0, 16.0, 16.0, 17.0, 17.0, 18.0, 18.0]
+    assert sample.median() == Statistic(16.5, 8, (15.0, 18.0))
+    assert sample.share(17.0).value == 0.5
+    assert sample.mean() == Statistic(0.5, 4, (0.5, 0.5))
+    assert sample.scores(trial=FLOOR) == (9.0, 9.5) * 4
+    assert sample.against(FLOOR).value == pytest.approx(16.5 - 9.25)
+
+
+def test_differences_are_taken_pair_by_pair():
+    made = study()
+    found = cases(made)
+    by_pair = {("fedsgd", 0): 1.0, ("fedsgd", 1): 2.0, ("fedsgd", 2): 9.0, (0.5, 0): 3.0, (0.5, 1): 4.0, (0.5, 2): -7.0}
+    there = records(
+        found, lambda point, _: 10.0 * point["seed"] + (point["attack"] == "GI") * by_pair[point["rate"], point["seed"]]
+    )
+    assert gain(Results(made, found, there)) == Statistic(2.5, 6, (-7.0, 9.0))
+
+
+def test_samples_that_are_no_pairs_are_told():
+    made = study()
+    found = cases(made)
+    results = Results(made, found, records(found))
+    with pytest.raises(UsageError, match="no pairs"):
+        results.of("rates", {"attack": "GI"}).minus(results.of("rates", {"attack": "DLG", "seed": 0}))
+
+
+def test_what_ended_without_a_guess_counts_with_the_worst_score():
+    made = study(ABOVE)
+    found = cases(made)
+    there = records(found)
+    nothing = replace(trial(), status="out_of_scope", scores={}, ranks=None, label_accuracy=None)
+    there[found[0].key] = record(found[0].key, attack=nothing, status="out_of_scope")
+    sample = Results(made, found, there).of("rates", {"attack": "DLG", "rate": "fedsgd"})
+    assert sample.scores() == (0.0, 0.0, 11.0, 12.0, 12.0, 13.0)
+    assert sample.scores("mse")[:2] == (1.0, 1.0)
+    assert sample.mean().value == pytest.approx((0 + 0.5 + 0.5) / 3)
+    assert concluded(made, found, there).tables[0].series[0].cells[0].blank == 1
+
+
+@pytest.mark.parametrize(("at_least", "result", "code"), [(4.0, "holds", 0), (6.0, "fails", 1)])
+def test_a_claim_holds_or_fails_by_what_was_measured(at_least, result, code):
+    made = study(replace(ABOVE, at_least=at_least))
+    found = cases(made)
+    findings = concluded(made, found, records(found))
+    (claim,) = findings.claims
+    assert (claim.result, claim.measured.value, claim.measured.count, findings.exit_code) == (result, 5.0, 6, code)
+
+
+@pytest.mark.parametrize("status", ["missing", "failed", "timed_out"])
+def test_a_claim_is_not_judged_on_a_part_of_its_audits(status):
+    made = study(ABOVE)
+    found = cases(made)
+    there = records(found)
+    del there[found[3].key]
+    if status != "missing":
+        there[found[3].key] = failed(found[3].key, status=status)
+    with pytest.raises(Unsettled, match=r"1 of 6 audits \w+: rates, attack DLG, rate 0.5, seed 0"):
+        gain(Results(made, found, there))
+    findings = concluded(made, found, there)
+    assert (findings.claims[0].result, findings.exit_code) == ("cannot tell", 3)
+    assert [audit.status for audit in findings.audits].count(status) == 1
+    cell = findings.tables[0].series[0].cells[1]
+    assert (cell.missing, cell.blank, cell.statistic.count) == ((1, 0, 4) if status == "missing" else (0, 1, 6))
+
+
+def test_a_claim_about_what_quick_drops_is_left_out():
+    made = study(ABOVE)
+    found = cases(made, is_quick=True)
+    with pytest.raises(LeftOut):
+        gain(Results(made, found, records(found), is_quick=True))
+    findings = concluded(made, found, records(found), is_quick=True)
+    assert (findings.claims[0].result, findings.exit_code) == ("left out", 0)
+    assert [series.label for series in findings.tables[0].series] == ["GI", "GI, floor"]
+
+
+def test_a_slip_in_a_claim_is_an_error_and_not_left_out():
+    made = study()
+    found = cases(made)
+    results = Results(made, found, records(found))
+    for wanted in ({"attack": "DLM"}, {"atack": "DLG"}):
+        with pytest.raises(UsageError):
+            results.of("rates", wanted)
+    for metric in ("pnsr", "lpips"):
+        with pytest.raises(UsageError, match=metric):
+            results.of("rates").scores(metric)
+
+
+def test_the_page_says_all_and_loads_nothing(tmp_path):
+    made = study(ABOVE, replace(ABOVE, text="Much <better>", at_least=6.0))
+    found = cases(made)
+    findings = concluded(made, found, records(found))
+    page = write_study(findings, tmp_path).read_text()
+    assert page == render_study(findings)
+    assert "1 of 2 claims holds; 1 refuted" in page
+    assert "Much &lt;better&gt;" in page
+    assert page.index("Much &lt;better") < page.index("By rate")
+    assert "default-src 'none'" in page
+    assert not re.search(r"<script|<link|src=|https?://(?!www\.w3\.org)", page)
+    assert page.count("<svg") == 1
+    assert "#01021" not in page
+    text = (tmp_path / "study.md").read_text()
+    assert text == to_markdown(findings)
+    assert "| GI is better | 5 dB (5 to 5; n = 6) | ≥ 4 dB | holds |" in text
+    document = json.loads((tmp_path / "study.json").read_text())
+    assert [claim["result"] for claim in document["claims"]] == ["holds", "fails"]
+    assert len(document["audits"]) == 12
+    assert document["audits"][0]["scores"]["attack"]["psnr"] == [10.0, 11.0]
+
+
+def test_findings_name_no_folder_of_a_machine(tmp_path):
+    made = study()
+    found = cases(made, overrides=[f"data={{name: npz, path: {tmp_path}/private.npz}}"])
+    findings = concluded(made, found, {})
+    assert findings.data == ("npz (private.npz)",)
+    write_study(findings, tmp_path)
+    assert all(str(tmp_path) not in (tmp_path / f"study.{kind}").read_text() for kind in ("html", "md", "json"))
+
+
+@pytest.mark.parametrize("name", registry.entries(registry.STUDY))
+@pytest.mark.parametrize("is_quick", [False, True], ids=["full", "quick"])
+def test_every_shipped_study_is_sound(name, is_quick):
+    """Its audits are audits, and every claim is judged once all of them are there."""
+    made = registry.find(registry.STUDY, name)
+    assert made.question.endswith("?")
+    found = cases(made, is_quick=is_quick)
+    there = {case.key: record(case.key, setting=replace(SETTING, examples=2)) for case in found}
+    findings = concluded(made, found, there, is_quick=is_quick)
+    assert found
+    assert findings.claims
+    assert {claim.result for claim in findings.claims} <= ({"holds", "fails", "left out"} if is_quick else {"holds", "fails"})
+    assert all(cell.statistic for table in findings.tables for series in table.series for cell in series.cells)
+    empty = concluded(made, found, {}, is_quick=is_quick)
+    assert {claim.result for claim in empty.claims} <= {"cannot tell", "left out"}
+    render_study(findings), render_study(empty)
