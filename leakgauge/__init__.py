@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from leakgauge.types import Reconstruction as Reconstruction
     from leakgauge.types import ThreatModel as ThreatModel
     from leakgauge.types import Update as Update
+    from leakgauge.weights import update_between as update_between
 
 _HOMES = {
     "Batch": "types",
@@ -54,6 +55,7 @@ _HOMES = {
     "judge": "judging",
     "observe": "threat",
     "stream": "rng",
+    "update_between": "weights",
 }
 
 __all__ = sorted(_HOMES)

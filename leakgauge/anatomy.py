@@ -58,6 +58,21 @@ def seen_tensor(seen: Observation, name: str) -> Tensor:
     return seen.update.delta[name]
 
 
+def moved_tensor(seen: Observation, name: str) -> Tensor:
+    """The tensor of that name, as `seen_tensor`. Raises OutOfScope where it is exactly zero as well, for that names no class."""
+    value = seen_tensor(seen, name)
+    if not value.any():
+        raise OutOfScope(f"the update of {name!r} is exactly zero, which says nothing of the examples")
+    return value
+
+
+def check_moved(seen: Observation) -> None:
+    """Raise OutOfScope for an update that is exactly zero, in any of the rounds that were seen."""
+    for one in (seen, *seen.earlier):
+        if not any(bool(value.any()) for value in one.update.delta.values()):
+            raise OutOfScope("the update is exactly zero, which says nothing of the examples")
+
+
 def _names(layer: str, module: nn.Linear) -> Linear:
     prefix = f"{layer}." if layer else ""
     return Linear(f"{prefix}weight", f"{prefix}bias" if module.bias is not None else None)

@@ -22,7 +22,7 @@ from leakgauge.record import Record, Verdict
 from leakgauge.rounds import Rounds
 from leakgauge.spec import DEFAULTS, build
 from leakgauge.threat import threat_named
-from leakgauge.types import Batch, Inputs, Loss, Model, Params, ThreatModel, Update
+from leakgauge.types import Batch, Inputs, Loss, Model, ThreatModel, Update
 
 Config = str | Mapping[str, Any]
 """An algorithm by name ("dlg") or with its fields ({"name": "dlg", "restarts": 8}), as in a YAML file."""
@@ -144,20 +144,29 @@ def _recorded(update: Update, model: Model, secret: Batch, plan: Plan, where: to
     if not isinstance(update, Update):
         raise UsageError(f"update: got {type(update).__name__}, expected an Update; make one with update_between(before, after)")
     if update.examples not in (None, len(secret)):
-        raise UsageError(f"update: is of {update.examples} examples, expected the {len(secret)} of the batch; pass those it was made of")
+        raise UsageError(
+            f"update: is of {update.examples} examples, expected the {len(secret)} of the batch; pass those it was made of"
+        )
     if plan.rounds.count > 1:
         raise UsageError(f"rounds: got {plan.rounds.count}, expected 1 beside a recorded update, which is of one; leave it out")
-    if update.before is not None and _is_at(model, tree.apply(torch.sub, update.before, update.delta), update.before):
+    if _holds_after(model, update):
         raise UsageError("model: holds the weights after training, expected those before; load them, or audit a copy made before")
-    delta, buffers, before = (tree.apply(lambda value: value.to(where), one) for one in (update.delta, update.buffers, update.before or {}))
+    delta, buffers, before = (
+        tree.apply(lambda value: value.to(where), one) for one in (update.delta, update.buffers, update.before or {})
+    )
     return Update(delta, len(secret), update.scale, buffers, before or None)
 
 
-def _is_at(model: Model, weights: Params, others: Params) -> bool:
-    """Whether a model holds these weights, up to the rounding of a difference, and not exactly the others."""
-    own = {name: model.params[name].to(value) for name, value in weights.items() if name in model.params}
-    return all(torch.allclose(value, weights[name], rtol=1e-6) for name, value in own.items()) and not all(
-        torch.equal(value, others[name]) for name, value in own.items()
+def _holds_after(model: Model, update: Update) -> bool:
+    """Whether a model holds the weights after training, up to the rounding of a difference, and not those before."""
+    starts = {name: value.to(model.params[name].device) for name, value in (update.before or {}).items() if name in model.params}
+    kept = [name for name, value in update.delta.items() if name in starts and value.shape == model.params[name].shape]
+    own = {name: model.params[name].to(starts[name]) for name in kept}
+    moved = {name: starts[name] - update.delta[name].to(starts[name]) for name in kept}
+    return (
+        bool(own)
+        and all(torch.allclose(value, moved[name], rtol=1e-6) for name, value in own.items())
+        and not all(torch.equal(value, starts[name]) for name, value in own.items())
     )
 
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
@@ -22,6 +22,10 @@ from leakgauge.rounds import Rounds, observe_rounds
 from leakgauge.threat import ADAPTIVE, observe_update, protect, require
 from leakgauge.types import Batch, Capability, Model, Observation, ThreatModel, Tick, Update, no_tick, part_of
 from leakgauge.verdict import decide, diagnose
+
+Control = Literal["floor", "blind", "positive"]
+CONTROLS: frozenset[Control] = frozenset({"floor", "blind", "positive"})
+"""What is run beside an attack, so that its score means something."""
 
 
 @final
@@ -58,7 +62,10 @@ class Scene:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Who sends, who attacks, and how it is judged. `control` None means the attack itself with everything granted."""
+    """Who sends, who attacks, and how it is judged.
+
+    `control` None means the attack itself with everything granted; `controls` says which trials are run beside the attack.
+    """
 
     client: Client
     defenses: tuple[Defense, ...] = ()
@@ -66,6 +73,7 @@ class Plan:
     threat: ThreatModel
     attack: Attack
     control: Attack | None = None
+    controls: frozenset[Control] = CONTROLS
     blind: Attack
     metrics: Mapping[str, Metric]
     criteria: Criteria = Criteria()
@@ -102,7 +110,7 @@ class _Case:
 
 
 def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
-    """Audit one update: attack it, run every control, judge them all alike.
+    """Audit one update: attack it, run the controls, judge them all alike.
 
     Raises UsageError if the attack needs what the threat model does not grant, or the update is not sound.
     """
@@ -119,7 +127,7 @@ def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
             sent = sum(value.numel() for one in (seen, *seen.earlier) for value in one.update.delta.values())
         part = part_of(tick, done, len(cases))
         trials[name], guesses[name] = _attack_and_judge(seen, case, scene, plan, candidates, part)
-    if CONTROL not in trials:  # the audited attack already had every advantage
+    if "positive" in plan.controls and CONTROL not in trials:  # the audited attack already had every advantage
         trials[CONTROL], guesses[CONTROL] = trials[ATTACK], guesses[ATTACK]
     setting = _setting(scene, plan, candidates, sent)
     record = Record(
@@ -141,9 +149,7 @@ def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
 def _observe(name: str, case: _Case, scene: Scene, plan: Plan, public: Batch | None) -> Observation:
     if name == ATTACK and scene.update is not None:
         client = protect(plan.client, case.defenses if Capability.DEFENSE in case.threat else ())
-        return observe_update(
-            scene.model, scene.update, threat=case.threat, client=client, labels=scene.secret.y, public=public
-        )
+        return observe_update(scene.model, scene.update, threat=case.threat, client=client, labels=scene.secret.y, public=public)
     return observe_rounds(
         scene.model,
         case.batch,
@@ -161,10 +167,11 @@ def _cases(scene: Scene, plan: Plan, decoy: Batch | None) -> dict[str, _Case]:
     control = plan.control or (plan.attack.informed() if isinstance(plan.attack, Informable) else plan.attack)
     informed = ThreatModel(plan.threat.name, plan.threat.grants | {Capability.COUNT, Capability.PUBLIC_DATA})
     cases = {ATTACK: _Case(scene.secret, plan.attack, plan.threat, plan.defenses)}
-    if decoy is not None:
+    if decoy is not None and "floor" in plan.controls:
         cases[FLOOR] = _Case(decoy, plan.attack, plan.threat, plan.defenses)
-    cases[BLIND] = _Case(scene.secret, plan.blind, informed, plan.defenses)
-    if plan.defenses or control != plan.attack or scene.update is not None:
+    if "blind" in plan.controls:
+        cases[BLIND] = _Case(scene.secret, plan.blind, informed, plan.defenses)
+    if "positive" in plan.controls and (plan.defenses or control != plan.attack or scene.update is not None):
         cases[CONTROL] = _Case(scene.secret, control, ADAPTIVE, ())
     return cases
 
@@ -217,7 +224,7 @@ def _setting(scene: Scene, plan: Plan, candidates: Tensor | None, sent: int) -> 
         class_names=tuple(names[int(label)] for label in scene.secret.y),
         parameters=sum(value.numel() for value in scene.model.params.values()),
         sent=sent,
-        client=repr(plan.client) if scene.update is None else f"a recorded update; its floor and controls: {plan.client!r}",
+        client=repr(plan.client) if scene.update is None else f"{plan.client!r}, for floor and controls; the update was recorded",
         defenses=tuple(repr(defense) for defense in plan.defenses),
         rounds=plan.rounds.count,
         candidates=None if candidates is None else len(candidates) + 1,

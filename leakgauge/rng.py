@@ -31,6 +31,12 @@ def normal_like(like: Tensor, rng: Rng) -> Tensor:
     return torch.randn(like.shape, generator=rng, dtype=like.dtype).to(like.device)
 
 
+def laplace_like(like: Tensor, rng: Rng) -> Tensor:
+    """Standard Laplace draws likewise: differences of exponentials, finite where the inverse of the distribution is not."""
+    draws = like.new_empty((2, *like.shape), device="cpu").exponential_(generator=rng)
+    return (draws[0] - draws[1]).to(like.device)
+
+
 def uniform(shape: Sequence[int], rng: Rng) -> Tensor:
     """Draws from U(0, 1) on the CPU."""
     return torch.rand(tuple(shape), generator=rng)

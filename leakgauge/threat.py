@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -87,13 +88,16 @@ def observe_update(
 ) -> Observation:
     """Filter an update through a threat model: every tensor is a copy without a graph, every field is granted or None.
 
-    `client` is what an adversary who knows the procedure replays. Raises UsageError as `observe` does.
+    `client` is what an adversary who knows the procedure replays. Where the update says from which weights it starts
+    (`update.before`), the adversary's model holds these and no others. Raises UsageError as `observe` does.
     """
-    _check_tensors("update", update.delta, model.params)
     _check_tensors("update buffers", update.buffers, model.buffers)
     _check_tensors("weights before", update.before or {}, model.params)
+    received = model if update.before is None else _received(model, update.before)
+    _check_tensors("update", update.delta, received.params)
+    _check_kinds(update.delta, received.params)
     return Observation(
-        model=replace(model, params=tree.detach({**model.params, **(update.before or {})}), buffers=tree.detach(model.buffers)),
+        model=replace(received, params=tree.detach(received.params), buffers=tree.detach(model.buffers)),
         update=Update(
             delta=tree.detach(update.delta),
             examples=update.examples if Capability.COUNT in threat else None,
@@ -105,6 +109,11 @@ def observe_update(
         labels=labels.detach().sort().values if labels is not None and Capability.LABELS in threat else None,
         public=_copy(public) if public is not None and Capability.PUBLIC_DATA in threat else None,
     )
+
+
+def _received(model: Model, before: Params) -> Model:
+    """The model at the weights that were sent: the network's own, which may be those that a defense hides, are taken out of it."""
+    return replace(model, net=copy.deepcopy(model.net).to("meta"), params={**model.params, **before})
 
 
 def _copy(batch: Batch) -> Batch:
@@ -125,3 +134,12 @@ def _check_tensors(what: str, sent: Params, expected: Params) -> None:
             )
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise UsageError(f"{what}: {name!r} holds nan or infinity, expected finite numbers; did local training diverge?")
+
+
+def _check_kinds(sent: Params, expected: Params) -> None:
+    for name, value in sent.items():
+        if value.dtype != expected[name].dtype:
+            raise UsageError(
+                f"update: {name!r} holds {value.dtype}, expected {expected[name].dtype} as in the model; convert it, "
+                "or make the update with update_between"
+            )

@@ -26,6 +26,8 @@ from leakgauge.defenses.qsgd import QSGD
 from leakgauge.defenses.secure_aggregation import SecureAggregation
 from leakgauge.defenses.sign import Sign
 from leakgauge.defenses.topk import TopK
+from leakgauge.defenses.weight_noise import WeightNoise
+from leakgauge.defenses.weight_sparsification import WeightSparsification
 from leakgauge.errors import UsageError
 from leakgauge.registry import entries
 from leakgauge.rng import stream
@@ -47,8 +49,10 @@ DEFENSES = {
     "mixup": Mixup(),
     "partial_sharing": PartialSharing(share=("*.weight",)),
     "secure_aggregation": SecureAggregation(clients=2),
+    "weight_noise": WeightNoise(),
+    "weight_sparsification": WeightSparsification(share=0.4),
 }
-CHANCE = {"gaussian_noise", "laplace_noise", "qsgd", "dp_sgd", "mixup"}
+CHANCE = {"gaussian_noise", "laplace_noise", "qsgd", "dp_sgd", "mixup", "weight_noise"}
 CLIENTS = {"fedsgd": FedSGD(), "fedavg": FedAvg(epochs=2, batch_size=3, optimizer=SGD(learning_rate=0.2))}
 
 every_defense = pytest.mark.parametrize("name", DEFENSES)
@@ -157,7 +161,7 @@ def test_nothing_is_mutated(name, model, batch):
     inner = FedSGD()(model, batch).delta
     kept = tree.detach(inner)
     params = tree.detach(model.params)
-    if name not in {"dp_sgd", "mixup", "secure_aggregation"}:
+    if name not in {"dp_sgd", "mixup", "secure_aggregation", "weight_noise", "weight_sparsification"}:
         sent(DEFENSES[name], inner, rng=stream(0))
     DEFENSES[name].protect(FedSGD())(model, batch, rng=stream(0))
     assert equal(inner, kept)

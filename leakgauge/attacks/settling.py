@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from leakgauge.anatomy import check_moved
 from leakgauge.errors import OutOfScope
 from leakgauge.types import Observation
 
@@ -24,8 +25,10 @@ def settle(seen: Observation) -> Settled:
 
     The number of examples is the rank of a linear layer's gradient, as long as that is below the layer's sides (each example adds
     a matrix of rank one; Zhu and Blaschko, ICLR 2021, arXiv 2010.07733). It is too low for more examples than the layer can tell,
-    and too high for several local steps. Raises OutOfScope for a model without a linear layer.
+    and too high for several local steps. Raises OutOfScope for a model without a linear layer, and for an update that is exactly
+    zero.
     """
+    check_moved(seen)
     if seen.update.examples is not None:
         return Settled(seen, ())
     count = max((_rank(seen.update.delta[name], seen.model.params[name]) for name in _linear(seen)), default=0)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import final
 
-from torch import Tensor
-
 from leakgauge import tree
 from leakgauge.algorithm import NonNegative, algorithm
 from leakgauge.defenses.transformed import Transformed
-from leakgauge.rng import normal_like
+from leakgauge.rng import laplace_like, normal_like
 from leakgauge.types import Client, Params, Rng
 
 
@@ -52,10 +50,4 @@ class LaplaceNoise:
         """Return the noisy numbers."""
         if rng is None:
             return delta
-        return tree.apply(lambda value: value + self.scale * _laplace_like(value, rng), delta)
-
-
-def _laplace_like(like: Tensor, rng: Rng) -> Tensor:
-    """Standard Laplace draws: the difference of two exponentials, finite where the inverse of the distribution is not."""
-    draws = like.new_empty((2, *like.shape), device="cpu").exponential_(generator=rng)
-    return (draws[0] - draws[1]).to(like.device)
+        return tree.apply(lambda value: value + self.scale * laplace_like(value, rng), delta)

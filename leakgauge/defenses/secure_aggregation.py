@@ -54,6 +54,7 @@ class Aggregated:
             first,
             delta=tree.apply(_mean, first.delta, *(update.delta for update in rest)),
             buffers=tree.apply(_mean, first.buffers, *(update.buffers for update in rest)),
+            before=None if first.before is None else tree.apply(_mean, first.before, *(update.before or {} for update in rest)),
             examples=len(batch),
         )
 

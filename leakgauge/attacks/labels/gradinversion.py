@@ -7,7 +7,7 @@ from typing import final
 from torch import Tensor
 
 from leakgauge.algorithm import algorithm
-from leakgauge.anatomy import head, seen_tensor
+from leakgauge.anatomy import head, moved_tensor
 from leakgauge.errors import OutOfScope
 from leakgauge.types import Capability, Observation, Rng
 
@@ -29,5 +29,5 @@ class GradInversionRule:
         """Return `count` different classes, sorted."""
         if count > seen.model.inputs.classes:
             raise OutOfScope(f"GradInversion's rule finds one label a class: {count} examples, {seen.model.inputs.classes} classes")
-        minima = seen_tensor(seen, head(seen.model).weight).amin(dim=1)
+        minima = moved_tensor(seen, head(seen.model).weight).amin(dim=1)
         return minima.argsort()[:count].sort().values

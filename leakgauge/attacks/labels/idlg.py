@@ -7,7 +7,7 @@ from typing import final
 from torch import Tensor
 
 from leakgauge.algorithm import algorithm
-from leakgauge.anatomy import head, seen_tensor
+from leakgauge.anatomy import head, moved_tensor
 from leakgauge.errors import OutOfScope
 from leakgauge.types import Capability, Observation, Rng
 
@@ -32,5 +32,5 @@ class IDLG:
             raise OutOfScope(f"iDLG's rule finds the label of one example, the update holds {count}")
         weight, bias = head(seen.model)
         if bias is not None and bias in seen.update.delta:
-            return seen.update.delta[bias].argmin().reshape(1)
-        return seen_tensor(seen, weight).sum(dim=1).argmin().reshape(1)
+            return moved_tensor(seen, bias).argmin().reshape(1)
+        return moved_tensor(seen, weight).sum(dim=1).argmin().reshape(1)

@@ -1,0 +1,47 @@
+"""The shared wrapper of every defense that changes the weights themselves, before training and after, and not their difference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol, final
+
+from leakgauge import tree
+from leakgauge.defenses.transformed import exchange_gradient
+from leakgauge.protocols import GradientRule
+from leakgauge.types import Batch, Client, Model, Params, Rng, Update
+
+
+class Cloak(Protocol):
+    """A defense as a function on a snapshot of the weights."""
+
+    def cloak(self, weights: Params, /, *, rng: Rng | None) -> Params:
+        """Return what is sent in place of `weights`; without `rng`, the part that is not chance."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class Cloaked:
+    """A client whose weights before and after training pass through a defense, each by itself, before they leave.
+
+    It trains from its true weights. `before` holds all weights of the model as they are sent, also of layers that are kept back
+    after training, so that none is seen as it was; `delta` is the difference of what is sent, its scale that of the client. Buffers
+    are sent as they were. A client that sends a gradient is taken for one step of rate 1.
+    """
+
+    client: Client
+    defense: Cloak
+
+    def __call__(self, model: Model, batch: Batch, /, *, rng: Rng | None = None) -> Update:
+        """Return the difference of the defended snapshots. The client draws first, then the snapshots before and after."""
+        update = self.client(model, batch, rng=rng)
+        start = {**model.params, **(update.before or {})}
+        trained = {name: start[name] - value for name, value in update.delta.items()}
+        before = self.defense.cloak(start, rng=rng)
+        after = self.defense.cloak(trained, rng=rng)
+        delta = {name: before[name] - value for name, value in after.items()}
+        return replace(update, delta=delta, before=tree.detach(before))
+
+    def with_gradient(self, rule: GradientRule, /) -> Client:
+        """Return this defense around the client with another gradient rule. Raises UsageError where that has none."""
+        return replace(self, client=exchange_gradient(self.client, rule))

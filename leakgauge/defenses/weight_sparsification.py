@@ -1,0 +1,39 @@
+"""Sparsification of the weights (Zhao, Luo, Ding: DLM, CPAL 2024, arXiv 2206.04887)."""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+from torch import Tensor
+
+from leakgauge import tree
+from leakgauge.algorithm import OpenShare, algorithm
+from leakgauge.defenses.sent_weights import Cloaked
+from leakgauge.types import Client, Params, Rng
+
+
+@final
+@algorithm
+class WeightSparsification:
+    """Sets the weights below the quantile `share` of their tensor's magnitudes to zero, before training and after, each by itself.
+
+    A number that is zero in both says nothing; one that falls below the quantile in one of them jumps by its whole magnitude, far
+    more than by a step of training. Numbers equal to the quantile stay.
+    """
+
+    share: OpenShare = 0.5
+
+    def protect(self, client: Client, /) -> Client:
+        """Return the client with both of its snapshots sparsified."""
+        return Cloaked(client, self)
+
+    def cloak(self, weights: Params, /, *, rng: Rng | None) -> Params:
+        """Return the sparse weights; no chance is involved. Gradients pass to the numbers that are kept."""
+        return tree.apply(self._sparsify, weights)
+
+    def _sparsify(self, value: Tensor) -> Tensor:
+        size = value.detach().abs().reshape(-1)
+        # The smallest number that is not below the interpolated quantile, which torch computes for 2^24 numbers at most.
+        place = math.ceil(self.share * (len(size) - 1) - 1e-9)
+        return value * (value.detach().abs() >= size.kthvalue(place + 1).values)
