@@ -22,6 +22,10 @@ def decide(trials: Mapping[str, Trial], setting: Setting, alpha: float) -> Verdi
         return Verdict(
             "inconclusive", f"The attack did not end well ({attack.status}): {attack.message or 'its loss is no number'}."
         )
+    if CONTROL not in trials:
+        return Verdict(
+            "inconclusive", "No positive control was run, so finding nothing says nothing. Add  positive  to the controls."
+        )
     if not leakage(CONTROL, trials, setting, alpha):
         return Verdict(
             "inconclusive",
@@ -41,9 +45,11 @@ def leakage(name: str, trials: Mapping[str, Trial], setting: Setting, alpha: flo
     recovered = recovered_examples(name, trials, setting)
     if recovered:
         best = max(trials[name].scores["psnr"][row] or -inf for row in recovered)
+        is_compared = FLOOR in trials or BLIND in trials
+        above = f", at least {setting.margin:g} dB above the floor" if is_compared else "; no floor was run to compare with"
         found.append(
-            f"{len(recovered)} of {setting.examples} examples recovered at {setting.threshold:g} dB or more (best {best:.1f} dB, "
-            f"at least {setting.margin:g} dB above the floor)"
+            f"{len(recovered)} of {setting.examples} examples recovered at {setting.threshold:g} dB or more "
+            f"(best {best:.1f} dB{above})"
         )
     if is_identified(name, trials, setting, alpha) and not is_identified(FLOOR, trials, setting, alpha):
         first = sum(rank == 1 for rank in trials[name].ranks or ())

@@ -369,3 +369,44 @@ def test_the_same_audit_gives_the_same_record():
         assert torch.equal(one.images.guesses[name].nan_to_num(), other.images.guesses[name].nan_to_num())
     assert one.record.verdict == other.record.verdict
     assert not math.isnan(one.record.seconds)
+
+
+@pytest.mark.parametrize(
+    ("controls", "names"),
+    [
+        ((), [ATTACK]),
+        (("floor",), [ATTACK, FLOOR]),
+        (("blind",), [ATTACK, BLIND]),
+        (("positive",), [ATTACK, CONTROL]),
+        (("floor", "blind", "positive"), [ATTACK, FLOOR, BLIND, CONTROL]),
+    ],
+)
+def test_only_the_controls_that_are_asked_for_are_run(controls, names):
+    """Each as if all were: what is left out changes no other trial."""
+    whole = plan(Analytic(), defenses=(GaussianNoise(sigma=0.01),))
+    outcome = run(scene(), replace(whole, controls=frozenset(controls)))
+    assert list(outcome.record.trials) == list(outcome.images.guesses) == names
+    everything = run(scene(), whole).record.trials
+    for name, made in outcome.record.trials.items():
+        assert replace(made, seconds=0.0) == replace(everything[name], seconds=0.0)
+
+
+def test_an_attack_that_is_its_own_control_stands_for_it_only_where_one_is_asked_for():
+    assert CONTROL in run(scene(), plan(Analytic())).record.trials
+    assert CONTROL not in run(scene(), plan(Analytic(), controls=frozenset({"floor"}))).record.trials
+
+
+def test_without_a_positive_control_nothing_found_says_nothing():
+    trials = with_scores((5.0, 5.0))
+    del trials[CONTROL]
+    verdict = decide(trials, SETTING, ALPHA)
+    assert verdict.outcome == "inconclusive"
+    assert verdict.reason.startswith("No positive control was run")
+    assert decide({**trials, ATTACK: trial((30.0, 5.0))}, SETTING, ALPHA).outcome == "leaks"
+
+
+def test_no_floor_is_named_where_there_is_none():
+    trials = {ATTACK: trial((30.0, 12.0), (50, 60))}
+    reason = "1 of 2 examples recovered at 20 dB or more (best 30.0 dB; no floor was run to compare with)."
+    assert decide(trials, SETTING, ALPHA).reason == reason
+    assert "3 dB above the floor" in decide({**trials, BLIND: SOUND[BLIND]}, SETTING, ALPHA).reason

@@ -232,9 +232,22 @@ def test_missing_numbers_say_why():
         assert [cell.text == "–" for cell in row.cells] == [bool(cell.missing) for cell in row.cells]
         assert all(cell.missing in table.reasons for cell in row.cells if cell.missing)
     text = Page(render([replace(one, record=replace(one.record, trials=trials))])).text
-    assert "there was no other data to take the floor’s update from" in text
+    assert "the floor was not run" in text
     assert "the trial ended out of scope: needs <public> data" in text
     assert "no example has a finite score" in text
+
+
+def test_a_page_of_an_attack_without_controls():
+    one = audited("leaks")
+    trials = {ATTACK: one.record.trials[ATTACK]}
+    for candidates, reason in ((100, "the floor was not run"), (None, "there was no other data to take the floor’s update from")):
+        record = replace(one.record, trials=trials, setting=replace(one.record.setting, candidates=candidates))
+        images = {name: pixels for name, pixels in one.images.items() if name in ("truth", f"guess.{ATTACK}")}
+        text = Page(render([Audited(record, images)])).text
+        assert reason in text
+        assert "the blind guess was not run" in text
+        assert "the positive control was not run" in text
+        assert "Blind guess" in text
 
 
 def test_nothing_breaks_out():

@@ -5,11 +5,11 @@ import re
 from dataclasses import replace
 
 import pytest
-from samples import SETTING, failed, record, trial
+from samples import failed, record, trial
 
 from leakgauge import registry
 from leakgauge.errors import UsageError
-from leakgauge.record import ATTACK, FLOOR
+from leakgauge.record import ATTACK, CONTROL, FLOOR
 from leakgauge.report.study import render_study, to_markdown, write_study
 from leakgauge.studying import Block, Claim, LeftOut, Results, Statistic, Study, Unsettled, View, cases, conclude, levels
 
@@ -43,6 +43,12 @@ def records(found, psnr=lambda point, example: 10.0 + 5 * (point["attack"] == "G
         case.key: record(case.key, attack=trial(tuple(psnr(case.levels, example) for example in range(2)), label_accuracy=0.5))
         for case in found
     }
+
+
+def with_controls(one, controls):
+    """A record as it would be: with the trials that its audit runs, and no other."""
+    names = {ATTACK, *({"positive": CONTROL}.get(control, control) for control in controls)}
+    return replace(one, trials={name: found for name, found in one.trials.items() if name in names})
 
 
 def concluded(made, found, there, **settings):
@@ -229,7 +235,7 @@ def test_every_shipped_study_is_sound(name, is_quick):
     made = registry.find(registry.STUDY, name)
     assert made.question.endswith("?")
     found = cases(made, is_quick=is_quick)
-    there = {case.key: record(case.key, setting=replace(SETTING, examples=2)) for case in found}
+    there = {case.key: with_controls(record(case.key), case.spec.parts.controls) for case in found}
     findings = concluded(made, found, there, is_quick=is_quick)
     assert found
     assert findings.claims

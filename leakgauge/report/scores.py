@@ -61,7 +61,7 @@ def _row(record: Record, key: str, label: str, hint: str, cell: Callable[[str, T
     cells = []
     for name in words.TRIALS:
         trial = record.trials.get(name)
-        cells.append(nothing(_absent(name)) if trial is None else cell(name, trial))
+        cells.append(nothing(_absent(name, record)) if trial is None else cell(name, trial))
     return Row(key, label, hint, tuple(cells))
 
 
@@ -112,8 +112,8 @@ def _unscored(trial: Trial) -> str:
     return f"the trial ended {words.ENDINGS[trial.status]}{': ' + trial.message if trial.message else ''}"
 
 
-def _absent(name: str) -> str:
-    if name == FLOOR:
+def _absent(name: str, record: Record) -> str:
+    if name == FLOOR and (record.setting is None or record.setting.candidates is None):
         return "there was no other data to take the floor’s update from"
     return f"the {words.TRIALS[name][0].lower()} was not run"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from leakgauge.algorithm import Count, NonNegativeInt, algorithm
-from leakgauge.auditing import Criteria
+from leakgauge.auditing import CONTROLS, Control, Criteria
 from leakgauge.errors import UsageError
 from leakgauge.protocols import Attack, Client, Data, Defense, Metric, Victim
 from leakgauge.rounds import Rounds
@@ -34,6 +34,7 @@ DEFAULTS: Mapping[str, Any] = {
     "rounds": {},
     "threat": "server",
     "control": None,
+    "controls": sorted(CONTROLS),
     "metrics": {
         "psnr": "psnr",
         "ssim": "ssim",
@@ -86,6 +87,7 @@ class Parts:
     threat: ThreatModel
     attack: Attack
     control: Attack | None
+    controls: frozenset[Control]
     metrics: Mapping[str, Metric]
     criteria: Criteria
 

@@ -51,6 +51,7 @@ def prepare(spec: AuditSpec, device: str = "cpu", tick: Tick = no_tick) -> tuple
         threat=parts.threat,
         attack=parts.attack,
         control=parts.control,
+        controls=parts.controls,
         blind=build("attack", "mean_image"),
         metrics=parts.metrics,
         criteria=parts.criteria,

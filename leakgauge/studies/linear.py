@@ -17,6 +17,7 @@ BASE = {
     "victim": {"name": "mlp", "hidden": [1024]},
     "threat": "informed",
     "attack": {"name": "analytic", "labels": "known"},
+    "controls": ["blind"],
 }
 SIZES = (1, 2, 4, 8, 16)
 WIDTHS = (256, 1024, 4096)
