@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -120,13 +120,15 @@ def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
     cases = _cases(scene, plan, decoy)
     trials: dict[str, Trial] = {}
     guesses: dict[str, Tensor] = {}
+    unscored: dict[str, str] = {}
     sent = 0
     for done, (name, case) in enumerate(cases.items()):
         seen = _observe(name, case, scene, plan, public)
         if name == ATTACK:
             sent = sum(value.numel() for one in (seen, *seen.earlier) for value in one.update.delta.values())
         part = part_of(tick, done, len(cases))
-        trials[name], guesses[name] = _attack_and_judge(seen, case, scene, plan, candidates, part)
+        trials[name], guesses[name], missing = _attack_and_judge(seen, case, scene, plan, candidates, part)
+        unscored |= missing
     if "positive" in plan.controls and CONTROL not in trials:  # the audited attack already had every advantage
         trials[CONTROL], guesses[CONTROL] = trials[ATTACK], guesses[ATTACK]
     setting = _setting(scene, plan, candidates, sent)
@@ -141,7 +143,7 @@ def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
         seconds=time.perf_counter() - started,
         spec={},
         environment=environment(scene.secret.x.device),
-        diagnosis=diagnose(trials, setting),
+        diagnosis=(*diagnose(trials, setting), *_told(unscored)),
     )
     return Outcome(record, Images(scene.secret.x.cpu(), guesses))
 
@@ -188,13 +190,13 @@ def _split(scene: Scene, plan: Plan) -> tuple[Batch | None, Tensor | None, Batch
 
 def _attack_and_judge(
     seen: Observation, case: _Case, scene: Scene, plan: Plan, candidates: Tensor | None, tick: Tick
-) -> tuple[Trial, Tensor]:
+) -> tuple[Trial, Tensor, Mapping[str, str]]:
     attack, started = repr(case.attack), time.perf_counter()
     try:
         guess = case.attack.run(seen, rng=stream(plan.seed, "attack"), tick=tick)
     except OutOfScope as reason:
         nothing = torch.full_like(scene.secret.x, torch.nan).cpu()
-        return Trial(attack, "out_of_scope", time.perf_counter() - started, str(reason)), nothing
+        return Trial(attack, "out_of_scope", time.perf_counter() - started, str(reason)), nothing, {}
     seconds = time.perf_counter() - started
     judged = judge(scene.secret, guess.batch, candidates=candidates, metrics=plan.metrics)
     at_truth = float(case.attack.loss_at(seen, case.batch)) if isinstance(case.attack, Diagnosable) else None
@@ -209,7 +211,13 @@ def _attack_and_judge(
         losses=_numbers(guess.losses),
         loss_at_truth=at_truth,
     )
-    return trial, judged.matched.cpu()
+    return trial, judged.matched.cpu(), judged.unscored
+
+
+def _told(unscored: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each reason why metrics have no scores."""
+    for reason in dict.fromkeys(unscored.values()):
+        yield f"Not scored: {', '.join(name for name, other in unscored.items() if other == reason)} ({reason})."
 
 
 def _setting(scene: Scene, plan: Plan, candidates: Tensor | None, sent: int) -> Setting:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from leakgauge.errors import UsageError
+from leakgauge.errors import LeakgaugeError, UsageError
 from leakgauge.protocols import Metric
 from leakgauge.types import Batch
 
@@ -22,7 +22,7 @@ class Judgement:
     """What a guess is worth, truth by truth; all on the CPU. n is the number of truths.
 
     A truth to which no guess was matched (there were fewer, or the others were not finite) has assignment -1, pixels and scores
-    nan, and the last rank.
+    nan, and the last rank. So are the scores of a metric that cannot be computed here, with its reason in `unscored`.
     """
 
     assignment: Tensor  # [n], the row of the guess that belongs to each truth
@@ -31,6 +31,7 @@ class Judgement:
     ranks: Tensor | None  # [n], 1 is best; None without candidates
     candidates_count: int | None  # images among which a rank is one, the truth included
     label_accuracy: float  # share of the true labels, as a multiset, that the guess holds
+    unscored: Mapping[str, str] = field(default_factory=dict)  # metric -> why it has no scores
 
 
 def judge(secret: Batch, guess: Batch, *, candidates: Tensor | None, metrics: Mapping[str, Metric]) -> Judgement:
@@ -50,14 +51,14 @@ def judge(secret: Batch, guess: Batch, *, candidates: Tensor | None, metrics: Ma
     found = assignment >= 0
     matched = torch.full_like(truth, torch.nan)
     matched[found] = pixels[assignment[found]]
-    scores = {name: _score(metric, matched, truth, found) for name, metric in metrics.items()}
+    scores, unscored = _scores(metrics, matched, truth, found)
     ranks = count = None
     if candidates is not None:
         count = len(candidates) + 1
         ranks = torch.full((len(truth),), count)
         if found.any():
             ranks[found] = _ranks(truth, _pixels(candidates), pixels[usable])[found]
-    return Judgement(assignment, matched, scores, ranks, count, _label_accuracy(secret.y, guess.y))
+    return Judgement(assignment, matched, scores, ranks, count, _label_accuracy(secret.y, guess.y), unscored)
 
 
 def _check_shapes(secret: Tensor, guess: Tensor, candidates: Tensor | None) -> None:
@@ -86,11 +87,18 @@ def _assign(truth: Tensor, guess: Tensor, rows: Tensor) -> Tensor:
     return assignment
 
 
-def _score(metric: Metric, matched: Tensor, truth: Tensor, found: Tensor) -> Tensor:
-    scores = truth.new_full((len(truth),), torch.nan)
-    if found.any():
-        scores[found] = metric(matched[found], truth[found]).to(scores)
-    return scores
+def _scores(
+    metrics: Mapping[str, Metric], matched: Tensor, truth: Tensor, found: Tensor
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The scores of each metric, and the reason where it has none: one that cannot be computed takes no other with it."""
+    scores = {name: truth.new_full((len(truth),), torch.nan) for name in metrics}
+    unscored = {}
+    for name, metric in metrics.items() if found.any() else ():
+        try:
+            scores[name][found] = metric(matched[found], truth[found]).to(truth)
+        except LeakgaugeError as reason:
+            unscored[name] = str(reason)
+    return scores, unscored
 
 
 def _ranks(truth: Tensor, candidates: Tensor, guess: Tensor) -> Tensor:

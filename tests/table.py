@@ -21,6 +21,7 @@ from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.likelihoods.cosine import Cosine
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.likelihoods.laplace import Laplace
+from leakgauge.attacks.likelihoods.masked import Masked
 from leakgauge.attacks.likelihoods.uninformative import Uninformative
 from leakgauge.attacks.matching import Matching
 from leakgauge.attacks.priors.batchnorm import BatchNormStatistics
@@ -158,6 +159,8 @@ TABLE = [
     Row("likelihood", "gaussian", Gaussian(weight=2.0)),
     Row("likelihood", "laplace", Laplace(weight=2.0)),
     Row("likelihood", "cosine", Cosine(weight=2.0)),
+    Row("likelihood", "masked", Masked()),
+    Row("likelihood", "masked", Masked(likelihood=Cosine(), trim=30.0)),
     Row("likelihood", "uninformative", Uninformative()),
     Row("metric", "mse", MSE()),
     Row("metric", "psnr", PSNR()),

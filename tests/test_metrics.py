@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from skimage import metrics as skimage
+from table import FLAT
 
-from leakgauge.errors import MissingExtra, UsageError
+from leakgauge.attacks.analytic import Analytic
+from leakgauge.attacks.floors import MeanImage
+from leakgauge.auditing import Plan, Scene, run
+from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.errors import MissingExtra, OutOfScope, UsageError
+from leakgauge.gate import Policy, gate
 from leakgauge.metrics import conventions, lpips
 from leakgauge.metrics.affine import Affine, fit
 from leakgauge.metrics.lpips import LPIPS
@@ -18,6 +30,8 @@ from leakgauge.metrics.mse import MSE
 from leakgauge.metrics.psnr import PSNR
 from leakgauge.metrics.ssim import SSIM
 from leakgauge.rng import stream
+from leakgauge.testing import sample
+from leakgauge.threat import SERVER
 
 METRICS = {"mse": MSE(), "psnr": PSNR(), "ssim": SSIM(), "affine": Affine(metric=PSNR())}
 SHAPES = [(1, 8, 8), (3, 8, 12), (3, 25, 25)]
@@ -219,3 +233,77 @@ def test_ggl_is_the_psnr_of_images_between_minus_one_and_one():
     guess, truth = images(1, 3, 8, 8), images(1, 3, 8, 8, seed=1)
     wide = float(((2 * guess - 1) - (2 * truth - 1)).square().mean())
     assert conventions.ggl(float(MSE()(guess, truth))) == pytest.approx(10 * math.log10(1 / wide), abs=1e-4)
+
+
+# ---------------------------------------------------------------------------------------------------- what cannot be scored
+
+
+@dataclass(frozen=True)
+class Unable:
+    """A metric that cannot be computed here."""
+
+    error: Exception
+
+    def __call__(self, guess, truth, /):
+        raise self.error
+
+
+def audited(metrics):
+    case = sample(FLAT, examples=2)
+    scene = Scene(model=case.model, secret=case.batch, public=case.public)
+    plan = Plan(client=FedSGD(), threat=SERVER, attack=Analytic(), blind=MeanImage(), metrics=metrics)
+    return run(scene, plan).record
+
+
+def test_a_metric_that_cannot_be_computed_takes_no_other_with_it(tmp_path):
+    own, other = UsageError("metric own: got no weights, expected them; fetch them"), OutOfScope("metric other: too small")
+    record = audited({"psnr": PSNR(), "own": Unable(own), "again": Affine(metric=Unable(own)), "other": Unable(other)})
+    assert record.verdict == audited({"psnr": PSNR()}).verdict
+    for trial in record.trials.values():
+        assert trial.scores["own"] == trial.scores["again"] == trial.scores["other"] == (None, None)
+        assert all(value is not None for value in trial.scores["psnr"])
+        assert trial.message == ""
+    assert record.diagnosis[-2:] == (
+        "Not scored: own, again (metric own: got no weights, expected them; fetch them).",
+        "Not scored: other (metric other: too small).",
+    )
+    rulings = gate([record], Policy(forbid=(), max={"own": 0.5}))
+    assert rulings.rulings[0].reasons[-1] == "own was not measured."
+
+
+def test_a_metric_with_a_fault_is_no_result():
+    with pytest.raises(ZeroDivisionError):
+        audited({"psnr": PSNR(), "faulty": Unable(ZeroDivisionError())})
+
+
+def test_lpips_without_its_weights_costs_an_audit_lpips_alone(hub):
+    record = audited({"psnr": PSNR(), "lpips": LPIPS()})
+    assert record.status == "ok"
+    assert record.trials["attack"].scores["lpips"] == (None, None)
+    assert record.diagnosis[-1].startswith("Not scored: lpips (metric lpips: ")
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """The path to a torchvision that is installed and cannot be imported, as a build for another torch is."""
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text('raise RuntimeError("operator torchvision::nms does not exist")\n')
+    (tmp_path / "torchvision-0.1.dist-info").mkdir()
+    (tmp_path / "torchvision-0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.1\n")
+    return tmp_path
+
+
+def test_a_broken_torchvision_costs_an_audit_nothing_but_lpips(broken, hub):
+    (hub / "alexnet-owt-7be5be79.pth").touch()
+    code = """
+        import pytest
+        with pytest.raises(RuntimeError, match="torchvision::nms"):
+            import torchvision
+        from test_metrics import LPIPS, MSE, PSNR, SSIM, audited
+        record = audited({"psnr": PSNR(), "ssim": SSIM(), "mse": MSE(), "lpips": LPIPS()})
+        scores = record.trials["attack"].scores
+        print(record.verdict.outcome, [name for name, values in scores.items() if None not in values], record.diagnosis[-1])
+    """
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(broken), str(Path(__file__).parent)])}
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, env=environ)
+    assert done.stdout.startswith("leaks ['psnr', 'ssim', 'mse'] Not scored: lpips (metric lpips needs an optional dependency")

@@ -16,7 +16,16 @@ from torch.nn.functional import cross_entropy
 import leakgauge as lg
 from leakgauge.algorithm import algorithm
 from leakgauge.attacks.inverting_gradients import inverting_gradients
+from leakgauge.attacks.labels.known import Known
+from leakgauge.attacks.likelihoods.cosine import Cosine
+from leakgauge.attacks.likelihoods.gaussian import Gaussian
+from leakgauge.attacks.likelihoods.laplace import Laplace
+from leakgauge.attacks.likelihoods.masked import Masked
+from leakgauge.attacks.matching import Matching
 from leakgauge.attacks.replays.granted import Granted
+from leakgauge.attacks.replays.one_gradient import OneGradient
+from leakgauge.attacks.searches.adam import Adam
+from leakgauge.attacks.spaces.pixels import Pixels
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
@@ -24,6 +33,7 @@ from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.noise import GaussianNoise
 from leakgauge.defenses.partial_sharing import PartialSharing
+from leakgauge.defenses.pruning import Pruning
 from leakgauge.defenses.secure_aggregation import SecureAggregation
 from leakgauge.defenses.weight_noise import WeightNoise
 from leakgauge.defenses.weight_sparsification import WeightSparsification
@@ -633,3 +643,73 @@ def test_a_recorded_audit_can_be_saved_and_shown(tmp_path):
     page = result.save(tmp_path).read_text(encoding="utf-8")
     assert "the update was recorded" in page
     assert "the update that a FedSGD client computed on 1 example" in page
+
+
+# The adversary who knows that numbers were set to zero
+
+
+def left(seen, trim):
+    """The places that count, tensor by tensor, in numpy."""
+    places = {}
+    for name, value in seen.items():
+        size = np.abs(value.numpy())
+        kept = size > 0
+        if trim is not None and kept.any():
+            ordered = np.sort(size[kept])
+            kept &= size <= trim * ordered[(len(ordered) - 1) // 2]  # the lower median
+        places[name] = kept
+    return places
+
+
+@pytest.mark.parametrize("trim", [None, 2.0, 30.0])
+@pytest.mark.parametrize("inner", [Gaussian(weight=3.0), Laplace(), Cosine()], ids=repr)
+def test_a_masked_likelihood_is_that_of_the_numbers_which_say_something(inner, trim):
+    guess = {"a": draw(4, 5), "b": draw(9, seed=1), "c": draw(3, seed=2)}
+    seen = {"a": draw(4, 5, seed=3) * (draw(4, 5, seed=4) > 0), "b": draw(9, seed=5), "c": torch.zeros(3)}
+    seen["b"][4] = 1e3  # a jump
+    kept = left(seen, trim)
+    ours, theirs = (np.concatenate([one[name].numpy()[kept[name]] for name in seen]).astype(float) for one in (guess, seen))
+    expected = {
+        "Gaussian": 3 * ((ours - theirs) ** 2).sum(),
+        "Laplace": np.abs(ours - theirs).sum(),
+        "Cosine": 1 - ours @ theirs / np.sqrt((ours @ ours) * (theirs @ theirs)),
+    }[type(inner).__name__]
+    assert float(Masked(likelihood=inner, trim=trim)(guess, seen)) == pytest.approx(expected, rel=1e-5)
+    assert kept["b"][4] == (trim is None)
+    assert len({mask.sum() for mask in left(seen, 2.0).values()}) > 1
+
+
+def test_a_number_that_says_nothing_has_no_gradient():
+    guess = {"a": draw(6).requires_grad_()}
+    seen = {"a": torch.tensor([0.1, 0.0, -0.2, 0.3, 0.0, 50.0])}
+    (slope,) = torch.autograd.grad(Masked(trim=30.0)(guess, seen), guess["a"])
+    assert (slope != 0).tolist() == [True, False, True, True, False, False]
+
+
+@pytest.mark.parametrize("likelihood", [Masked(), Masked(likelihood=Laplace(), trim=1e3)], ids=repr)
+def test_the_truth_is_at_zero_where_pruning_took_the_rest(likelihood):
+    case = sample(SMOOTH, examples=2)
+    seen = case.observe(FedSGD(), defenses=[Pruning(share=0.7)])
+    attack = Matching(likelihood=likelihood, space=Pixels(), replay=OneGradient(), labels=Known(), search=Adam(steps=1))
+    unaware = replace(attack, likelihood=likelihood.likelihood)
+    assert float(attack.loss_at(seen, case.batch)) == pytest.approx(0, abs=1e-8)
+    assert float(unaware.loss_at(seen, case.batch)) > 1e-3
+    assert float(attack.loss_at(seen, sample(SMOOTH, seed=1).batch)) > 1e-4
+
+
+def test_trimming_takes_the_weights_that_jumped_and_leaves_the_steps():
+    """Sparsified twice: what passed the quantile in one snapshot only is no step of training, and is left out."""
+    case = sample(LeNet(channels=12), examples=1)
+    client = FedAvg(optimizer=SGD(learning_rate=0.1))
+    steps = client(case.model, case.batch).delta
+    seen = WeightSparsification(share=0.5).protect(client)(case.model, case.batch).delta
+    kept = left(seen, 30.0)
+    jumps = trimmed = numbers = lost = 0
+    for name, value in seen.items():
+        jumped = ((value - steps[name]).abs() > 1e-6).numpy() & (value != 0).numpy()
+        moved = ~jumped & (value != 0).numpy()
+        jumps, trimmed = jumps + jumped.sum(), trimmed + (jumped & ~kept[name]).sum()
+        numbers, lost = numbers + moved.sum(), lost + (moved & ~kept[name]).sum()
+    assert jumps > 10
+    assert trimmed >= 0.9 * jumps
+    assert lost <= 0.05 * numbers
