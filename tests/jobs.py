@@ -38,6 +38,16 @@ def note(path):
         file.write(f"{os.getpid()} {time.time()}\n")
 
 
+def echo(path):
+    """Write down what a worker sees of the environment."""
+    Path(path).write_text(os.environ.get("LEAKGAUGE_ECHO", "nothing"))
+
+
+def modules(path):
+    """Write down what has been imported."""
+    Path(path).write_text("\n".join(sorted(sys.modules)))
+
+
 def kill_once(path):
     if not Path(path).exists():
         Path(path).touch()
@@ -69,6 +79,8 @@ def out_of_scope(text):
 
 
 STEPS = {
+    "echo": echo,
+    "modules": modules,
     "note": note,
     "sleep": time.sleep,
     "kill_once": kill_once,

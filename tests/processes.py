@@ -13,6 +13,10 @@ def is_alive(pid):
         return False
 
 
+def parent_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
 def until(condition, seconds=30.0):
     end = time.monotonic() + seconds
     while not condition():

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from jobs import job, task
-from processes import is_alive, until
+from processes import is_alive, parent_of, until
 from samples import failed, images, record
 
 from leakgauge import store as store_module
 from leakgauge.errors import UsageError
-from leakgauge.executor import Runtime, _interrupts_held, execute
+from leakgauge.executor import Runtime, execute
+from leakgauge.executor.attempt import context_for, interrupts_held
 from leakgauge.store import Store
 
 
@@ -125,6 +126,23 @@ def test_an_audit_that_takes_too_long_is_killed_and_recorded(store):
     assert multiprocessing.active_children() == []
 
 
+def test_a_worker_has_the_environment_and_the_folder_of_whoever_asks(store, tmp_path, monkeypatch):
+    """Also where the server, which it is a fork of, was started under another one."""
+    run([task("a1", echo=tmp_path / "before")], store)
+    monkeypatch.setenv("LEAKGAUGE_ECHO", "set later")
+    monkeypatch.chdir(tmp_path)
+    run([task("b2", echo="after")], store)
+    assert (lines(tmp_path / "before"), lines(tmp_path / "after")) == (["nothing"], ["set later"])
+
+
+def test_a_worker_need_not_import_what_takes_seconds(store, tmp_path):
+    run([task("a1")], store)  # starts the server, if there is one
+    run([task("b2", modules=tmp_path / "modules")], store)
+    loaded = lines(tmp_path / "modules")
+    assert ("torch" in loaded) == (context_for(Runtime()).get_start_method() == "forkserver")
+    assert all(not name.startswith("leakgauge.attacks") for name in loaded), "no family is loaded before it is asked for"
+
+
 def test_no_more_than_workers_run_at_once(store, tmp_path):
     tasks = [task(key, note=tmp_path / key, sleep=0.5) for key in ("a1", "b2", "c3")]
     _, events = run(tasks, store, workers=2)
@@ -182,9 +200,10 @@ def worker_of(tmp_path):
 
 def test_workers_die_with_a_killed_driver_and_its_records_stay(driver, store, tmp_path):
     worker = worker_of(tmp_path)
+    parent = parent_of(worker)  # the server, where there is one
     assert is_alive(worker)
     driver.send_signal(signal.SIGKILL)
-    until(lambda: not is_alive(worker))
+    until(lambda: not is_alive(worker) and not is_alive(parent))
     assert store.keys() == ["a1"]
     summary, _ = run([task("a1"), task("c3")], store)
     assert summary.skipped == {"a1"}
@@ -216,7 +235,7 @@ def test_an_interrupt_while_a_worker_starts_waits_until_it_is_accounted_for():
     reached = []
 
     def start():
-        with _interrupts_held():
+        with interrupts_held():
             interrupt_another_thread()
             reached.append("the end")
 

@@ -1,0 +1,129 @@
+"""The parent's side of a worker: start it, listen to it, stop it, and say why it came to nothing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.context import ForkServerContext, SpawnContext
+from types import FrameType
+from typing import final
+
+from leakgauge.devices import device_named
+from leakgauge.executor.tasks import DONE, Failure, Job, Runtime, Task
+from leakgauge.executor.worker import work
+from leakgauge.store import Store
+
+if sys.platform != "win32":
+    from multiprocessing import resource_tracker
+
+
+def context_for(runtime: Runtime) -> SpawnContext | ForkServerContext:
+    """How workers come to be: as forks of a server that has imported what takes seconds, or each from nothing.
+
+    Forks are for audits on the CPU of a Linux machine. A GPU's driver does not survive a fork, nor do some libraries of macOS.
+    """
+    if sys.platform == "linux" and device_named(runtime.device).type == "cpu":
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["leakgauge.executor.preload"])
+        return context
+    return multiprocessing.get_context("spawn")
+
+
+@final
+class Attempt:
+    """A task with the process that works on it: the only thing here that changes."""
+
+    def __init__(self, task: Task, number: int = 1) -> None:
+        self.task, self.number = task, number
+        self.ending: Failure | None = None  # as the worker told it
+        self.is_open = True
+
+    def start(self, store: Store, runtime: Runtime, job: Job) -> Attempt:
+        """Start the process; the first one of all waits until the server is up."""
+        context = context_for(runtime)
+        self.channel, theirs = context.Pipe(duplex=False)
+        # pickled here, so that an import that fails over there is told like any other error
+        payload = pickle.dumps((self.task, store, runtime, job))
+        self.process = context.Process(target=work, args=(theirs, dict(os.environ), payload), daemon=True)
+        self.started = time.monotonic()
+        self.process.start()
+        theirs.close()
+        return self
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been running."""
+        return time.monotonic() - self.started
+
+    def is_over(self, timeout: float) -> bool:
+        """Whether it has ended, or had its time."""
+        return self.ending is not None or not self.is_open or not self.process.is_alive() or self.seconds >= timeout
+
+    def receive(self) -> Iterator[float]:
+        """What has arrived: shares are passed on, the ending is kept."""
+        while self.is_open and self.channel.poll():
+            try:
+                message = self.channel.recv()
+            except (EOFError, OSError):  # the worker is gone, perhaps in the middle of a message
+                self.is_open = False
+                return
+            if isinstance(message, Failure):
+                self.ending = message
+            else:
+                yield message
+
+    def stop(self, store: Store) -> None:
+        """Let a worker that is done leave by itself, kill any other, and clear what it had begun to write."""
+        if not self.process.is_alive():
+            list(self.receive())  # what it said last
+        self.process.join(5.0 if self.ending or not self.is_open else 0.0)
+        if self.process.is_alive():
+            self.process.kill()
+        self.process.join()
+        store.discard_partial(self.task.key, self.process.pid or 0)
+        self.channel.close()
+        self.is_open = False
+
+    def failure(self, store: Store, timeout: float) -> Failure | None:
+        """Why a stopped attempt came to nothing; None if its record is there."""
+        if self.ending is not None:
+            return None if self.ending == DONE else self.ending
+        if store.has(self.task.key):  # killed after the record was written
+            return None
+        if self.seconds >= timeout:
+            return Failure("timed_out", f"The audit was stopped after {timeout:g} seconds; raise --timeout or take fewer steps.")
+        how = f"the process ended with exit code {self.process.exitcode}"
+        if self.process.exitcode is not None and self.process.exitcode < 0:
+            how = f"the process was killed ({signal.strsignal(-self.process.exitcode)})"
+        hint = "out of memory? take fewer workers or a smaller batch"
+        return Failure("failed", f"After {self.number} attempts {how} ({hint}).", is_kill=True)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Keep Ctrl-C from a child for good (its parent stops it), and from us until the child is accounted for."""
+    caught: list[tuple[int, FrameType | None]] = []
+    is_main = threading.current_thread() is threading.main_thread()  # the only one that is interrupted, or may say how
+    handler = signal.signal(signal.SIGINT, lambda *told: caught.append(told)) if is_main else None
+    try:
+        if sys.platform == "win32":
+            yield
+        else:
+            resource_tracker.ensure_running()  # its start would lift the mask, which the child inherits
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                yield
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    finally:
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
+    if caught and callable(handler):
+        handler(*caught[0])

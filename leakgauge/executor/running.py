@@ -1,0 +1,137 @@
+"""Run many audits, some at once; each ends as a record."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import inf
+from multiprocessing.connection import wait
+from typing import Literal, final
+
+from leakgauge.devices import check_device
+from leakgauge.errors import UsageError
+from leakgauge.executor.attempt import Attempt, interrupts_held
+from leakgauge.executor.tasks import Failure, Job, Runtime, Task
+from leakgauge.executor.worker import audit_job
+from leakgauge.record import Record, Verdict
+from leakgauge.store import Store
+
+log = logging.getLogger(__name__)
+
+
+@final
+@dataclass(frozen=True)
+class Event:
+    """What a listener is told: `share` with progress, `record` with skipped and ended, `message` with retried."""
+
+    kind: Literal["skipped", "started", "progress", "retried", "ended"]
+    task: Task
+    share: float = 0.0
+    record: Record | None = None
+    message: str = ""
+
+
+Listener = Callable[[Event], None]
+
+
+def ignore(_: Event) -> None:
+    """Listen to nothing."""
+
+
+@final
+@dataclass(frozen=True)
+class Summary:
+    """The records of all audits asked for, in that order, whether run now or before."""
+
+    records: tuple[Record, ...]
+    skipped: frozenset[str]  # keys of those that were finished before
+    usage_errors: tuple[str, ...]  # bad input that only running brought to light
+
+
+def execute(tasks: Iterable[Task], store: Store, runtime: Runtime, *, listener: Listener = ignore, job: Job = audit_job) -> Summary:
+    """Run every audit that is not finished yet, `runtime.workers` at once; each ends as a record in the store.
+
+    A process that is killed is started again, then recorded as failed; an error is recorded with its traceback; one that takes
+    too long is killed and recorded as timed out. Workers do not outlive this process. A script that calls this needs the
+    guard `if __name__ == "__main__":`, because workers import it.
+
+    Raises UsageError if there is no such device or the store cannot be written to (what is finished is kept), and
+    KeyboardInterrupt as it comes.
+    """
+    check_device(runtime.device)
+    store.open()
+    # Workers share the cores with each other and with whatever else runs: threads that spin while they wait, the default of
+    # OpenMP, made a step ten times slower on a busy machine. Read when a worker imports torch.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wanted = {task.key: task for task in tasks}
+    records: dict[str, Record] = {}
+    usage_errors: dict[str, None] = {}
+    for task in wanted.values():
+        if _is_done(store, task.key):
+            records[task.key] = store.load(task.key)
+            listener(Event("skipped", task, 1.0, records[task.key]))
+    skipped = frozenset(records)
+    waiting = deque(Attempt(task) for task in wanted.values() if task.key not in records)
+    running: list[Attempt] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < runtime.workers:
+                listener(Event("started", waiting[0].task))
+                with interrupts_held():
+                    running.append(waiting.popleft().start(store, runtime, job))
+            _listen(running, runtime.timeout, listener)
+            for attempt in [attempt for attempt in running if attempt.is_over(runtime.timeout)]:
+                attempt.stop(store)
+                running.remove(attempt)
+                task, failure = attempt.task, attempt.failure(store, runtime.timeout)
+                if failure is not None and failure.is_kill and attempt.number <= runtime.retries:
+                    listener(Event("retried", task, message=failure.message))
+                    waiting.appendleft(Attempt(task, attempt.number + 1))
+                    continue
+                if failure is not None:
+                    store.save(_failed(task, failure, attempt.seconds))
+                    usage_errors |= dict.fromkeys([failure.message] if failure.is_usage else [])
+                records[task.key] = store.load(task.key)
+                listener(Event("ended", task, 1.0, records[task.key]))
+    finally:
+        for attempt in running:
+            attempt.stop(store)
+    return Summary(tuple(records[key] for key in wanted), skipped, tuple(usage_errors))
+
+
+def _listen(running: list[Attempt], timeout: float, listener: Listener) -> None:
+    """Wait until a worker says something, ends or has had its time."""
+    left = min(timeout - attempt.seconds for attempt in running)
+    handles = [handle for attempt in running for handle in (attempt.channel, attempt.process.sentinel)]
+    wait(handles, None if left == inf else max(left, 0.0))
+    for attempt in running:
+        for share in attempt.receive():
+            listener(Event("progress", attempt.task, share))
+
+
+def _is_done(store: Store, key: str) -> bool:
+    try:
+        return store.has(key)
+    except UsageError as error:
+        log.warning("%s", error)
+        store.set_aside(key)
+        return False
+
+
+def _failed(task: Task, failure: Failure, seconds: float) -> Record:
+    return Record(
+        key=task.key,
+        name=task.name,
+        seed=task.seed,
+        status=failure.status,
+        verdict=Verdict("inconclusive", f"The audit did not finish: {failure.message}"),
+        setting=None,
+        trials={},
+        seconds=seconds,
+        spec=task.spec,
+        environment={},
+        error=failure.details or failure.message,
+    )
