@@ -14,6 +14,7 @@ from leakgauge.attacks.gradinversion import gradinversion
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.idlg import idlg
 from leakgauge.attacks.inverting_gradients import inverting_gradients
+from leakgauge.attacks.labels.corrupted import Corrupted
 from leakgauge.attacks.labels.gradinversion import GradInversionRule
 from leakgauge.attacks.labels.idlg import IDLG
 from leakgauge.attacks.labels.joint import Joint
@@ -153,6 +154,7 @@ TABLE = [
     Row("defense", "weight_sparsification", WeightSparsification(), {"client": FedAvg(epochs=2)}),
     Row("gradient", "mean", MeanGradient()),
     Row("labels", "known", Known(), {"examples": 3}),
+    Row("labels", "corrupted", Corrupted(wrong=2), {"examples": 3}),
     Row("labels", "joint", Joint(), {"examples": 3}),
     Row("labels", "idlg", IDLG()),
     Row("labels", "gradinversion", GradInversionRule(), {"examples": 3}),

@@ -1,14 +1,17 @@
 """General deep leakage: its priors, which the authors' program keeps from acting, and several rounds of one batch."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
+from table import FLAT
 
 import leakgauge as lg
 from leakgauge import spec, tree
 from leakgauge.attacks.floors import MeanImage
 from leakgauge.attacks.general_deep_leakage import general_deep_leakage
+from leakgauge.attacks.labels.corrupted import Corrupted
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.matching import Matching
@@ -27,7 +30,7 @@ from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.noise import GaussianNoise
 from leakgauge.defenses.partial_sharing import PartialSharing
-from leakgauge.errors import UsageError
+from leakgauge.errors import OutOfScope, UsageError
 from leakgauge.metrics.psnr import PSNR
 from leakgauge.record import ATTACK, FLOOR
 from leakgauge.rng import stream
@@ -127,6 +130,42 @@ def test_the_recipe_starts_within_the_range_and_may_leave_it():
     assert inputs.low <= float(start.min()) < 0.01 < 0.99 < float(start.max()) <= inputs.high + 1e-6
     far = torch.full_like(start, 9.0)
     assert torch.equal(attack.space.project(far, seen), far)
+
+
+# Labels with mistakes
+
+
+def overlap(labels, truth):
+    return (Counter(labels.tolist()) & Counter(truth.tolist())).total()
+
+
+@pytest.mark.parametrize("examples", [1, 2, 5])
+def test_one_wrong_label_is_one_wrong_label(examples):
+    seen = sample(FLAT, examples=examples).observe(FedSGD())
+    drawn = [Corrupted().infer(seen, examples, rng=stream(seed)) for seed in range(40)]
+    assert all(overlap(labels, seen.labels) == examples - 1 for labels in drawn)
+    assert all(torch.equal(labels, labels.sort().values) for labels in drawn)
+    assert len({tuple(labels.tolist()) for labels in drawn}) > 2
+    assert {label for labels in drawn for label in labels.tolist()} >= set(range(4)) - set(seen.labels.tolist())
+
+
+@pytest.mark.parametrize("wrong", [0, 3, 5])
+def test_so_many_labels_are_replaced(wrong):
+    case = sample(FLAT, examples=5, inputs=Inputs((1, 8, 8), 1000))
+    seen = case.observe(FedSGD())
+    drawn = Corrupted(wrong=wrong).infer(seen, 5, rng=stream(0))
+    assert overlap(drawn, seen.labels) == 5 - wrong
+    assert torch.equal(seen.labels, case.batch.y.sort().values)
+
+
+def test_mistakes_that_cannot_be_made_are_out_of_scope():
+    seen = sample(FLAT, examples=2).observe(FedSGD())
+    with pytest.raises(OutOfScope, match="3 labels cannot be wrong: 2 examples, 4 classes"):
+        Corrupted(wrong=3).infer(seen, 2, rng=stream(0))
+    alone = sample(FLAT, examples=2, inputs=Inputs((1, 8, 8), 1)).observe(FedSGD())
+    with pytest.raises(OutOfScope):
+        Corrupted().infer(alone, 2, rng=stream(0))
+    assert Corrupted(wrong=0).infer(alone, 2, rng=stream(0)).tolist() == [0, 0]
 
 
 # Rounds
