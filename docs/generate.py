@@ -44,10 +44,18 @@ def commands() -> str:
     return "\n".join(line for name, command in _commands().items() for line in _command(name, command))
 
 
+def studies() -> str:
+    """The built-in studies with their questions."""
+    found = [entry for entry in registry.entries(registry.STUDY).values() if entry.target.startswith("leakgauge.")]
+    rows = (f"| `{entry.name}` | {entry.load().question} |\n" for entry in found)
+    return f"| Study | Question |\n| --- | --- |\n{''.join(rows)}"
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "catalog": ("docs/catalog.md", catalog),
     "commands": ("docs/command-line.md", commands),
     "names": ("README.md", names),
+    "studies": ("docs/studies/README.md", studies),
 }
 """Name of a generated part to the document it stands in and the function that makes it."""
 

@@ -183,7 +183,7 @@ def test_every_shell_line_names_what_there_is(block):
             assert all((ROOT / file).exists() for file in files)
 
 
-@pytest.mark.parametrize("name", sorted({"README.md", "docs/catalog.md", "docs/command-line.md"}))
+@pytest.mark.parametrize("name", sorted({"README.md", "docs/catalog.md", "docs/command-line.md", "docs/studies/README.md"}))
 def test_what_is_generated_is_up_to_date(generate, name):
     assert name in {document for document, _ in generate.PARTS.values()}
     assert text_of(name) == generate.brought_up_to_date(text_of(name)), "run python docs/generate.py"

@@ -2,12 +2,15 @@
 
 import json
 import re
+import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from samples import failed, record, trial
 
 from leakgauge import registry
+from leakgauge.cli import main
 from leakgauge.errors import UsageError
 from leakgauge.record import ATTACK, CONTROL, FLOOR
 from leakgauge.report.study import render_study, to_markdown, write_study
@@ -197,6 +200,15 @@ def test_a_slip_in_a_claim_is_an_error_and_not_left_out():
             results.of("rates").scores(metric)
 
 
+def test_a_metric_that_could_not_be_computed_is_no_bad_score():
+    made = study()
+    found = cases(made)
+    broken = {**trial().scores, "lpips": (None, None)}
+    there = {case.key: record(case.key, attack=replace(trial(), scores=broken)) for case in found}
+    with pytest.raises(UsageError, match="could not compute 'lpips'"):
+        Results(made, found, there).of("rates").scores("lpips")
+
+
 def test_the_page_says_all_and_loads_nothing(tmp_path):
     made = study(ABOVE, replace(ABOVE, text="Much <better>", at_least=6.0))
     found = cases(made)
@@ -226,6 +238,90 @@ def test_findings_name_no_folder_of_a_machine(tmp_path):
     assert findings.data == ("npz (private.npz)",)
     write_study(findings, tmp_path)
     assert all(str(tmp_path) not in (tmp_path / f"study.{kind}").read_text() for kind in ("html", "md", "json"))
+
+
+TINY = """
+from leakgauge.studying import Block, Claim, Study, View, levels
+
+BASE = {
+    "data": {"name": "photographs", "size": 8},
+    "batch": {"size": 1},
+    "victim": {"name": "mlp", "hidden": [16]},
+    "attack": "analytic",
+    "controls": ["blind"],
+}
+BLOCK = Block(name="all", base=BASE, factors={"seed": levels("seed", range(4))}, quick={"seed": (0, 1)})
+
+
+def study(at_least):
+    claim = Claim(text="It is exact", measure=lambda found: found.of("all").median(), at_least=at_least)
+    return Study(question="Is it exact?", blocks=(BLOCK,), views=(View(title="PSNR", block="all", x="seed"),), claims=(claim,))
+
+
+HOLDS, FAILS = study(60.0), study(200.0)
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    (tmp_path / "tiny_study.py").write_text(TINY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    sys.modules.pop("tiny_study", None)
+
+
+def command(*arguments):
+    with pytest.raises(SystemExit) as ending:
+        main(["study", *arguments])
+    return ending.value.code
+
+
+def test_a_study_runs_in_parts_and_is_judged_once_all_are_there(tiny, capsys):
+    assert command("tiny_study:HOLDS", "--shard", "2/2", "--out", "out", "--device", "cpu") == 3
+    told = capsys.readouterr().out
+    assert "2 of 4 audits missing" in " ".join(told.split())
+    assert "the first at seed 0" in told
+    assert command("tiny_study:HOLDS", "--shard", "1/2", "--out", "out", "--device", "cpu") == 0
+    assert "2 audits" not in capsys.readouterr().out
+    assert command("tiny_study:FAILS", "--out", "out") == 1
+    assert "finished before" in capsys.readouterr().err
+    assert (tiny / "out" / "study.html").is_file()
+    assert json.loads((tiny / "out" / "study.json").read_text())["claims"][0]["result"] == "fails"
+
+
+def test_a_study_takes_other_data_and_leaves_the_page_by_its_name(tiny):
+    rng = np.random.default_rng(0)
+    np.savez(tiny / "other.npz", x=rng.random((8, 1, 4, 4), dtype=np.float32), y=np.arange(8) % 2)
+    assert command("tiny_study:HOLDS", "--quick", "--data", "other.npz", "--set", "victim.hidden=[8]", "--device", "cpu") == 0
+    text = (tiny / "leakgauge-studies" / "tiny_study-HOLDS" / "study.md").read_text()
+    assert "2 audits on npz (other.npz)" in text
+    assert "leakgauge study tiny_study:HOLDS --quick --data other.npz --set 'victim.hidden=[8]'" in text
+
+
+def test_without_a_name_the_studies_are_listed_with_their_questions(capsys):
+    assert command() == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in registry.entries(registry.STUDY))
+    with pytest.raises(SystemExit):
+        main(["list", "study"])
+    assert "study" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("lineal",), "no study is called 'lineal', did you mean 'linear'"),
+        (("tiny_study:BLOCK",), "is of type Block, expected a leakgauge.studying.Study"),
+        (("tiny_study:HOLDS", "--set", "victim.hiden=3"), "victim.hiden"),
+        (("tiny_study:HOLDS", "--shard", "3/2"), "shard: got '3/2'"),
+        (("tiny_study:HOLDS", "--data", "nowhere.npz"), "nowhere.npz"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(tiny, capsys, arguments, words):
+    assert command(*arguments, "--device", "cpu", "--quick") == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert words in line
 
 
 @pytest.mark.parametrize("name", registry.entries(registry.STUDY))

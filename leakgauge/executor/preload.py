@@ -10,6 +10,6 @@ from contextlib import suppress
 # from whoever asks.
 sys.path[:] = [folder for folder in sys.path if folder]
 
-for _name in ("torch", "torchmetrics.functional.image", "leakgauge.auditing", "leakgauge.spec", "leakgauge.store"):
+for _name in ("torch", "leakgauge.auditing", "leakgauge.spec", "leakgauge.store"):
     with suppress(Exception):  # what cannot be imported is told where it is needed
         importlib.import_module(_name)

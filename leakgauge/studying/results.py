@@ -111,17 +111,21 @@ class Sample:
 
     def _of(self, case: Case, metric: str, trial: str) -> tuple[float, ...]:
         worst, record = worst_of(metric), self.records[case.key]
-        examples = record.setting.examples if record.setting else case.spec.parts.batch.size or 1
         if record.status in FINISHED and trial not in record.trials:
             raise UsageError(f"trial: {case.spec.name!r} has no {trial!r}, {suggestion(trial, record.trials)}")
         found = record.trials.get(trial)
         if metric == LABELS:
             accuracy = found.label_accuracy if found else None
             return (worst if accuracy is None else accuracy,)
-        if found and found.scores and metric not in found.scores:
+        if found is None or not found.scores:
+            examples = record.setting.examples if record.setting else case.spec.parts.batch.size or 1
+            return (worst,) * examples
+        if metric not in found.scores:
             raise UsageError(f"score: {case.spec.name!r} did not measure {metric!r}, {suggestion(metric, found.scores)}")
-        values = found.scores.get(metric, ()) if found else ()
-        return tuple(worst if value is None else value for value in values or (None,) * examples)
+        values = found.scores[metric]
+        if set(values) == {None} != set(found.scores["psnr"]):  # there is a guess: it is the metric that failed
+            raise UsageError(f"score: {case.spec.name!r} could not compute {metric!r} ({' '.join(record.diagnosis)})")
+        return tuple(worst if value is None else value for value in values)
 
     def _partners(self, other: Sample) -> dict[tuple[tuple[str, Level], ...], Case]:
         """Each case by its levels in the factors in which the two samples have the same levels."""
