@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from samples import failed, record, trial
+from samples import SETTING, failed, record, trial
 
 from leakgauge import registry
 from leakgauge.cli import main
 from leakgauge.errors import UsageError
 from leakgauge.record import ATTACK, CONTROL, FLOOR
+from leakgauge.report.curves import curves
 from leakgauge.report.study import render_study, to_markdown, write_study
 from leakgauge.studying import Block, Claim, LeftOut, Results, Statistic, Study, Unsettled, View, cases, conclude, levels
 
@@ -48,10 +49,13 @@ def records(found, psnr=lambda point, example: 10.0 + 5 * (point["attack"] == "G
     }
 
 
-def with_controls(one, controls):
-    """A record as it would be: with the trials that its audit runs, and no other."""
-    names = {ATTACK, *({"positive": CONTROL}.get(control, control) for control in controls)}
-    return replace(one, trials={name: found for name, found in one.trials.items() if name in names})
+def whole(case):
+    """A record as it would be: of as many examples, with the metrics and the trials that its audit asks for, and no others."""
+    parts = case.spec.parts
+    examples = parts.batch.size or len(parts.batch.indices)
+    names = {ATTACK, *({"positive": CONTROL}.get(control, control) for control in parts.controls)}
+    one = replace(trial(), scores=dict.fromkeys(parts.metrics, (0.5,) * examples), ranks=None, label_accuracy=0.5)
+    return record(case.key, trials=dict.fromkeys(names, one), setting=replace(SETTING, examples=examples))
 
 
 def concluded(made, found, there, **settings):
@@ -97,6 +101,7 @@ def test_a_point_that_is_no_audit_is_named():
         (lambda: replace(BLOCK, quick={"sed": (0,)}), "no factor is called 'sed', did you mean 'seed'"),
         (lambda: replace(BLOCK, quick={"seed": (7,)}), "seed has no level 7"),
         (lambda: replace(BLOCK, factors={"seed": {}}, quick={}), "no levels"),
+        (lambda: study(views=(replace(VIEW, x="seed", log_x=True),)), "not all levels of seed are numbers > 0"),
         (lambda: study(views=(replace(VIEW, block="rate"),)), "did you mean 'rates'"),
         (lambda: study(views=(replace(VIEW, by="attacks"),)), "did you mean 'attack'"),
         (lambda: study(views=(replace(VIEW, trials=("flor",)),)), "did you mean 'floor'"),
@@ -186,6 +191,21 @@ def test_a_claim_about_what_quick_drops_is_left_out():
     findings = concluded(made, found, records(found), is_quick=True)
     assert (findings.claims[0].result, findings.exit_code) == ("left out", 0)
     assert [series.label for series in findings.tables[0].series] == ["GI", "GI, floor"]
+
+
+def test_a_control_that_quick_drops_takes_what_is_about_it_along():
+    made = study(
+        Claim(text="Above the floor", measure=lambda found: found.of("rates").against(FLOOR), at_least=0.0),
+        block=replace(BLOCK, briefly={"controls": []}),
+        views=(VIEW, replace(VIEW, trials=(FLOOR,))),
+    )
+    found = cases(made, is_quick=True)
+    findings = concluded(made, found, records(found), is_quick=True)
+    assert [[series.label for series in table.series] for table in findings.tables] == [["GI"]]
+    assert findings.claims[0].result == "left out"
+    never = study(*made.claims, block=replace(BLOCK, base={**BASE, "controls": ["blind"]}))
+    found = cases(never)
+    assert concluded(never, found, records(found)).claims[0].result == "cannot tell"
 
 
 def test_a_slip_in_a_claim_is_an_error_and_not_left_out():
@@ -324,6 +344,22 @@ def test_what_is_wrong_is_told_in_one_line(tiny, capsys, arguments, words):
     assert words in line
 
 
+@pytest.mark.parametrize("view", [VIEW, replace(VIEW, x="seed"), replace(VIEW, x="seed", by=None, statistic="share")])
+def test_a_chart_has_no_color_of_its_own(view):
+    """So that it can be read on a dark page as on a light one."""
+    made = study(views=(view,))
+    found = cases(made)
+    (table,) = concluded(made, found, records(found)).tables
+    drawing = curves(table, "view-1")
+    assert set(re.findall(r"(?:fill|stroke): (?!none)([^;\"]+)", drawing)) <= {
+        f"var(--{name})" for name in ("ink", "line", "muted", *(f"series-{place}" for place in range(1, 7)))
+    }
+    for style in re.findall(r"<text([^>]*)>", drawing):
+        assert "fill: var(--" in style
+    assert concluded(made, found, {}).tables[0].series
+    assert curves(concluded(made, found, {}).tables[0], "view-1") == ""
+
+
 @pytest.mark.parametrize("name", registry.entries(registry.STUDY))
 @pytest.mark.parametrize("is_quick", [False, True], ids=["full", "quick"])
 def test_every_shipped_study_is_sound(name, is_quick):
@@ -331,12 +367,13 @@ def test_every_shipped_study_is_sound(name, is_quick):
     made = registry.find(registry.STUDY, name)
     assert made.question.endswith("?")
     found = cases(made, is_quick=is_quick)
-    there = {case.key: with_controls(record(case.key), case.spec.parts.controls) for case in found}
+    there = {case.key: whole(case) for case in found}
     findings = concluded(made, found, there, is_quick=is_quick)
     assert found
     assert findings.claims
     assert {claim.result for claim in findings.claims} <= ({"holds", "fails", "left out"} if is_quick else {"holds", "fails"})
-    assert all(cell.statistic for table in findings.tables for series in table.series for cell in series.cells)
+    assert all(any(cell.statistic for cell in series.cells) for table in findings.tables for series in table.series)
+    assert is_quick or len(findings.tables) == len(made.views)
     empty = concluded(made, found, {}, is_quick=is_quick)
     assert {claim.result for claim in empty.claims} <= {"cannot tell", "left out"}
     render_study(findings), render_study(empty)

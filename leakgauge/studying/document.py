@@ -136,6 +136,8 @@ class Study:
             for factor in (view.x, *(() if view.by is None else (view.by,))):
                 block.check({factor: ()})
             block.check(view.only)
+            if view.log_x and not all(not isinstance(level, str) and level > 0 for level in block.factors[view.x]):
+                raise UsageError(f"view {view.title!r}: log_x, but not all levels of {view.x} are numbers > 0; leave it out")
             for trial in view.trials:
                 if trial not in (ATTACK, FLOOR, BLIND, CONTROL):
                     raise UsageError(f"view {view.title!r}: {suggestion(trial, (ATTACK, FLOOR, BLIND, CONTROL))}")

@@ -9,7 +9,7 @@ from typing import Any, Literal, final
 from leakgauge.record import ATTACK, Record
 from leakgauge.studying.cases import Case
 from leakgauge.studying.document import Claim, Level, Study, View
-from leakgauge.studying.results import LeftOut, Results, Sample, Statistic, Unsettled
+from leakgauge.studying.results import LeftOut, Results, Sample, Statistic, Unsettled, runs
 
 Ruling = Literal["holds", "fails", "cannot tell", "left out"]
 
@@ -113,7 +113,7 @@ def conclude(
         is_quick=is_quick,
         data=tuple(dict.fromkeys(_data(case.spec.config["data"]) for case in cases)),
         claims=tuple(_judge(claim, results) for claim in study.claims),
-        tables=tuple(_table(view, results) for view in study.views),
+        tables=tuple(table for view in study.views if (table := _table(view, results)).series),
         audits=tuple(_audit(case, records.get(case.key)) for case in cases),
         seconds=sum(record.seconds for record in there.values()),
         environments=tuple(
@@ -130,7 +130,8 @@ def _judge(claim: Claim, results: Results) -> Judgment:
     except Unsettled as reason:
         return Judgment(claim.text, bound, claim.unit, "cannot tell", reason=str(reason))
     except LeftOut as reason:
-        return Judgment(claim.text, bound, claim.unit, "left out", reason=str(reason))
+        ruling: Ruling = "left out" if results.is_quick else "cannot tell"  # the whole run leaves nothing out
+        return Judgment(claim.text, bound, claim.unit, ruling, reason=str(reason))
     measured = found if isinstance(found, Statistic) else Statistic(float(found), 1)
     return Judgment(claim.text, bound, claim.unit, "holds" if claim.holds(measured.value) else "fails", measured)
 
@@ -143,6 +144,8 @@ def _table(view: View, results: Results) -> Table:
     for line in lines:
         fixed = {**view.only, **({} if view.by is None or line is None else {view.by: line})}
         for trial in view.trials:
+            if not any(runs(case, trial) for case in results.select(view.block, fixed).cases):
+                continue
             names = [*(() if line is None else (str(line),)), *((trial,) if trial != ATTACK or line is None else ())]
             cells = tuple(_cell(view, trial, results.select(view.block, {**fixed, view.x: level})) for level in levels)
             series.append(Series(", ".join(names), cells))

@@ -9,7 +9,7 @@ from statistics import fmean, median
 from typing import final
 
 from leakgauge.errors import LeakgaugeError, UsageError, suggestion
-from leakgauge.record import ATTACK, Record, Trial
+from leakgauge.record import ATTACK, CONTROL, Record, Trial
 from leakgauge.statistics import mean_interval, median_interval, recovered_share
 from leakgauge.store import FINISHED
 from leakgauge.studying.cases import Case
@@ -29,7 +29,7 @@ class Unsettled(LeakgaugeError):
 
 @final
 class LeftOut(LeakgaugeError):
-    """A claim is about levels that this run leaves out."""
+    """A claim is about levels or trials that this run leaves out."""
 
 
 @final
@@ -111,6 +111,8 @@ class Sample:
 
     def _of(self, case: Case, metric: str, trial: str) -> tuple[float, ...]:
         worst, record = worst_of(metric), self.records[case.key]
+        if not runs(case, trial):
+            raise LeftOut(f"This run leaves out the trial {trial!r} of {case.spec.name}.")
         if record.status in FINISHED and trial not in record.trials:
             raise UsageError(f"trial: {case.spec.name!r} has no {trial!r}, {suggestion(trial, record.trials)}")
         found = record.trials.get(trial)
@@ -178,6 +180,11 @@ class Results:
             ),
             self.records,
         )
+
+
+def runs(case: Case, trial: str) -> bool:
+    """Whether an audit runs this trial, if it can: it is the attack itself, or among its controls."""
+    return trial == ATTACK or {CONTROL: "positive"}.get(trial, trial) in case.spec.parts.controls
 
 
 def worst_of(metric: str) -> float:
