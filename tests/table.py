@@ -1,7 +1,7 @@
 """One table of all registered algorithms, with settings that are quick and what it takes to check each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -35,6 +35,7 @@ from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.searches import adam as adam_search
 from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.spaces.pixels import Pixels
+from leakgauge.attacks.without_jumps import WithoutJumps
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.gradients import MeanGradient
@@ -105,6 +106,12 @@ TABLE = [
     Row("attack", "gradinversion", gradinversion(steps=3, group=GroupConsistency(members=2)), {"bounded": True, "examples": 2}),
     Row("attack", "gradinversion", gradinversion(steps=3, group=None), {"client": FedSGD(batchnorm="train"), "examples": 2}),
     Row("attack", "general_deep_leakage", general_deep_leakage(search=LBFGS_FEW), {"examples": 2}),
+    Row(
+        "attack",
+        "without_jumps",
+        WithoutJumps(attack=replace(dlg(search=LBFGS_FEW, restarts=1), likelihood=Masked())),
+        {"client": FedAvg(), "defenses": (WeightSparsification(share=0.3),)},
+    ),
     Row("attack", "analytic", Analytic(), {"victim": FLAT}),
     Row("attack", "analytic", Analytic(labels=Known()), {"victim": FLAT, "examples": 3}),
     Row("attack", "mean_image", MeanImage(), {"bounded": True, "examples": 2}),
@@ -162,7 +169,7 @@ TABLE = [
     Row("likelihood", "laplace", Laplace(weight=2.0)),
     Row("likelihood", "cosine", Cosine(weight=2.0)),
     Row("likelihood", "masked", Masked()),
-    Row("likelihood", "masked", Masked(likelihood=Cosine(), trim=30.0)),
+    Row("likelihood", "masked", Masked(likelihood=Cosine())),
     Row("likelihood", "uninformative", Uninformative()),
     Row("metric", "mse", MSE()),
     Row("metric", "psnr", PSNR()),

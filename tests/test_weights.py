@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 import leakgauge as lg
 from leakgauge.algorithm import algorithm
 from leakgauge.attacks.inverting_gradients import inverting_gradients
+from leakgauge.attacks.labels.joint import Joint
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.likelihoods.cosine import Cosine
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
@@ -26,6 +27,7 @@ from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.searches.adam import Adam
 from leakgauge.attacks.spaces.pixels import Pixels
+from leakgauge.attacks.without_jumps import WithoutJumps
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
@@ -40,7 +42,7 @@ from leakgauge.defenses.weight_sparsification import WeightSparsification
 from leakgauge.errors import OutOfScope, UsageError
 from leakgauge.rng import stream
 from leakgauge.testing import check_secrecy, sample, tensors_in
-from leakgauge.threat import EAVESDROPPER, NAMED, SERVER, observe_update, protect
+from leakgauge.threat import EAVESDROPPER, INFORMED, NAMED, SERVER, WEIGHTS, observe_update, protect
 from leakgauge.types import Batch, Capability, Inputs, Model, Reconstruction, Update, no_tick
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.resnet import ResNet
@@ -500,7 +502,7 @@ def test_no_attack_makes_something_of_nothing(row):
 @pytest.mark.parametrize("row", rows("labels"), ids=str)
 def test_no_label_rule_reads_a_class_out_of_nothing(row):
     seen = still(row)
-    if row.name in ("known", "joint"):  # which do not look at the update
+    if row.name in ("known", "joint", "corrupted"):  # which do not look at the update
         assert row.algorithm.infer(seen, seen.count, rng=stream(0)).isfinite().all()
         return
     with pytest.raises(OutOfScope, match="exactly zero"):
@@ -648,45 +650,31 @@ def test_a_recorded_audit_can_be_saved_and_shown(tmp_path):
 # The adversary who knows that numbers were set to zero
 
 
-def left(seen, trim):
-    """The places that count, tensor by tensor, in numpy."""
-    places = {}
-    for name, value in seen.items():
-        size = np.abs(value.numpy())
-        kept = size > 0
-        if trim is not None and kept.any():
-            ordered = np.sort(size[kept])
-            kept &= size <= trim * ordered[(len(ordered) - 1) // 2]  # the lower median
-        places[name] = kept
-    return places
-
-
-@pytest.mark.parametrize("trim", [None, 2.0, 30.0])
 @pytest.mark.parametrize("inner", [Gaussian(weight=3.0), Laplace(), Cosine()], ids=repr)
-def test_a_masked_likelihood_is_that_of_the_numbers_which_say_something(inner, trim):
+def test_a_masked_likelihood_is_that_of_the_numbers_which_say_something(inner):
     guess = {"a": draw(4, 5), "b": draw(9, seed=1), "c": draw(3, seed=2)}
     seen = {"a": draw(4, 5, seed=3) * (draw(4, 5, seed=4) > 0), "b": draw(9, seed=5), "c": torch.zeros(3)}
-    seen["b"][4] = 1e3  # a jump
-    kept = left(seen, trim)
-    ours, theirs = (np.concatenate([one[name].numpy()[kept[name]] for name in seen]).astype(float) for one in (guess, seen))
+    pairs = [
+        (a, b) for name in seen for a, b in zip(guess[name].flatten().tolist(), seen[name].flatten().tolist(), strict=True) if b
+    ]
+    ours, theirs = np.array(pairs).T
     expected = {
         "Gaussian": 3 * ((ours - theirs) ** 2).sum(),
         "Laplace": np.abs(ours - theirs).sum(),
         "Cosine": 1 - ours @ theirs / np.sqrt((ours @ ours) * (theirs @ theirs)),
     }[type(inner).__name__]
-    assert float(Masked(likelihood=inner, trim=trim)(guess, seen)) == pytest.approx(expected, rel=1e-5)
-    assert kept["b"][4] == (trim is None)
-    assert len({mask.sum() for mask in left(seen, 2.0).values()}) > 1
+    assert 9 < len(pairs) < 29
+    assert float(Masked(likelihood=inner)(guess, seen)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_number_that_says_nothing_has_no_gradient():
-    guess = {"a": draw(6).requires_grad_()}
-    seen = {"a": torch.tensor([0.1, 0.0, -0.2, 0.3, 0.0, 50.0])}
-    (slope,) = torch.autograd.grad(Masked(trim=30.0)(guess, seen), guess["a"])
-    assert (slope != 0).tolist() == [True, False, True, True, False, False]
+    guess = {"a": draw(5).requires_grad_()}
+    seen = {"a": torch.tensor([0.1, 0.0, -0.2, 0.3, 0.0])}
+    (slope,) = torch.autograd.grad(Masked()(guess, seen), guess["a"])
+    assert (slope != 0).tolist() == [True, False, True, True, False]
 
 
-@pytest.mark.parametrize("likelihood", [Masked(), Masked(likelihood=Laplace(), trim=1e3)], ids=repr)
+@pytest.mark.parametrize("likelihood", [Masked(), Masked(likelihood=Laplace())], ids=repr)
 def test_the_truth_is_at_zero_where_pruning_took_the_rest(likelihood):
     case = sample(SMOOTH, examples=2)
     seen = case.observe(FedSGD(), defenses=[Pruning(share=0.7)])
@@ -697,19 +685,109 @@ def test_the_truth_is_at_zero_where_pruning_took_the_rest(likelihood):
     assert float(attack.loss_at(seen, sample(SMOOTH, seed=1).batch)) > 1e-4
 
 
-def test_trimming_takes_the_weights_that_jumped_and_leaves_the_steps():
-    """Sparsified twice: what passed the quantile in one snapshot only is no step of training, and is left out."""
-    case = sample(LeNet(channels=12), examples=1)
-    client = FedAvg(optimizer=SGD(learning_rate=0.1))
-    steps = client(case.model, case.batch).delta
-    seen = WeightSparsification(share=0.5).protect(client)(case.model, case.batch).delta
-    kept = left(seen, 30.0)
-    jumps = trimmed = numbers = lost = 0
-    for name, value in seen.items():
-        jumped = ((value - steps[name]).abs() > 1e-6).numpy() & (value != 0).numpy()
-        moved = ~jumped & (value != 0).numpy()
-        jumps, trimmed = jumps + jumped.sum(), trimmed + (jumped & ~kept[name]).sum()
-        numbers, lost = numbers + moved.sum(), lost + (moved & ~kept[name]).sum()
-    assert jumps > 10
-    assert trimmed >= 0.9 * jumps
-    assert lost <= 0.05 * numbers
+MET = []
+
+
+@algorithm
+class Meeting:
+    """An attack that notes what it was given."""
+
+    needs: ClassVar = frozenset({Capability.LABELS})
+
+    def run(self, seen, /, *, rng, tick):
+        MET.append(seen)
+        tick(1.0)
+        return Reconstruction(Batch(torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.long)), torch.tensor([1.0]))
+
+
+def test_jumps_are_taken_out_and_steps_are_not():
+    """Number by number: zero where one of the two snapshots was set to zero and the other was not."""
+    case = sample(NORMED, examples=1)  # its biases start at 0
+    client, defense = FedAvg(optimizer=SGD(learning_rate=0.1)), WeightSparsification(share=0.4)
+    seen = case.observe(client, defenses=[defense])
+    MET.clear()
+    flipped = replace(seen, update=replace(seen.update, delta={name: -value for name, value in seen.update.delta.items()}))
+    WithoutJumps(attack=Meeting()).run(replace(seen, earlier=(flipped,)), rng=stream(0), tick=no_tick)
+    met, steps = MET[0], client(case.model, case.batch).delta
+    jumps = still_there = 0
+    for name, value in met.update.delta.items():
+        start, end = case.model.params[name].flatten().tolist(), (case.model.params[name] - steps[name]).flatten().tolist()
+        lowest = [np.quantile(np.abs(one), 0.4) for one in (start, end)]
+        for place, number in enumerate(value.flatten().tolist()):
+            dropped = [abs(one[place]) < bound for one, bound in zip((start, end), lowest, strict=True)]
+            if dropped[0] != dropped[1]:
+                jumps += 1
+                assert number == 0, name
+            elif not any(dropped):
+                still_there += 1
+                assert number == seen.update.delta[name].flatten()[place]
+        assert torch.equal(-met.earlier[0].update.delta[name], value)
+    assert jumps > 5
+    assert still_there > 100
+    assert (met.model, met.threat, met.labels) == (seen.model, seen.threat, seen.labels)
+    assert WithoutJumps(attack=Meeting()).needs == {"labels"}
+
+
+def test_where_nothing_was_sparsified_nothing_is_taken_out():
+    case = sample(NORMED)
+    seen = case.observe(CLIENT)
+    MET.clear()
+    WithoutJumps(attack=Meeting()).run(seen, rng=stream(0), tick=no_tick)
+    assert all(torch.equal(value, seen.update.delta[name]) for name, value in MET[0].update.delta.items())
+    attack = inverting_gradients(steps=3)
+    assert WithoutJumps(attack=attack).informed() == attack.informed()
+    assert WithoutJumps(attack=Meeting()).informed() == Meeting()
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.01])
+def test_without_jumps_the_truth_explains_sparsified_weights(rate):
+    case = sample(LeNet(channels=6), examples=1)
+    client = FedAvg(optimizer=SGD(learning_rate=rate))
+    seen = case.observe(client, defenses=[WeightSparsification(share=0.05)], threat=INFORMED)
+    plain = Matching(likelihood=Cosine(), space=Pixels(), replay=Granted(), labels=Known(), search=Adam(steps=1))
+    MET.clear()
+    WithoutJumps(attack=Meeting()).run(seen, rng=stream(0), tick=no_tick)
+    adaptive = replace(plain, likelihood=Masked(likelihood=Cosine()))
+    assert float(adaptive.loss_at(MET[0], case.batch)) < 0.1 * float(plain.loss_at(seen, case.batch))
+
+
+# The adversary who sees weights alone
+
+WEIGHTS_ONLY = [row for row in rows("attack") if row.algorithm.needs <= WEIGHTS.grants]
+
+
+def of_weights(attack, client, *, sign=1.0, scale=1.0, victim=SMOOTH, examples=1):
+    """What an attack that is granted the count alone makes of a difference of weights, in either convention and any scale."""
+    case = sample(victim, examples=examples)
+    delta = {name: sign * scale * value for name, value in client(case.model, case.batch).delta.items()}
+    update = Update(delta, examples=examples, scale=0.1)
+    seen = observe_update(case.model, update, threat=WEIGHTS, client=client, labels=case.batch.y)
+    assert (seen.update.scale, seen.client, seen.labels) == (None, None, None)
+    return attack.run(seen, rng=stream(0, "attack"), tick=no_tick)
+
+
+UNORIENTED = pytest.mark.xfail(reason="an update whose sign is not known is not turned yet", strict=True)
+UNSCALED = inverting_gradients(steps=8, replay=OneGradient(scaled=False), labels=Joint())
+
+
+@pytest.mark.parametrize("scale", [2.0**-10, 1.0, 2.0**6])
+def test_inverting_gradients_needs_no_scale(scale):
+    found, expected = (of_weights(UNSCALED, CLIENT, scale=one) for one in (scale, 1.0))
+    assert torch.equal(found.batch.x, expected.batch.x)
+
+
+@UNORIENTED
+@pytest.mark.parametrize("client", [FedAvg(), CLIENT, FedAvg(epochs=3, optimizer=SGD(momentum=0.9))], ids=repr)
+@pytest.mark.parametrize("examples", [1, 3])
+def test_the_sign_of_a_difference_of_weights_is_found(client, examples):
+    found, expected = (of_weights(UNSCALED, client, sign=sign, examples=examples) for sign in (-1.0, 1.0))
+    assert torch.equal(found.batch.x, expected.batch.x)
+    assert torch.equal(found.batch.y, expected.batch.y)
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, marks=[UNORIENTED] * (row.name == "analytic")) for row in WEIGHTS_ONLY], ids=str)
+def test_no_attack_on_weights_relies_on_the_sign(row):
+    settings = {"victim": row.options.get("victim", SMOOTH), "examples": row.options.get("examples", 1)}
+    found, expected = (of_weights(row.algorithm, CLIENT, sign=sign, **settings) for sign in (-1.0, 1.0))
+    assert torch.equal(found.batch.x, expected.batch.x)
+    assert torch.equal(found.batch.y, expected.batch.y)

@@ -22,7 +22,7 @@ class WeightSparsification:
     more than by a step of training. Numbers equal to the quantile stay.
     """
 
-    share: OpenShare = 0.5
+    share: OpenShare = 0.05
 
     def protect(self, client: Client, /) -> Client:
         """Return the client with both of its snapshots sparsified."""

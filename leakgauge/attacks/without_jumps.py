@@ -1,0 +1,54 @@
+"""The adaptive attacker against sparsified weights: what was set to zero in one snapshot only is taken out of the update."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+from leakgauge.algorithm import algorithm
+from leakgauge.protocols import Attack, Informable
+from leakgauge.types import Capability, Observation, Reconstruction, Rng, Tick
+
+
+@final
+@algorithm
+class WithoutJumps:
+    """Runs another attack on the update with its jumps set to zero; give that one the likelihood `masked`, which leaves zeros out.
+
+    A weight that `weight_sparsification` drops before training or after, but not both times, changes by its whole magnitude: that
+    is no step of training, and outweighs those that are. Both snapshots are seen, so that such weights are known exactly: one of
+    their two values is 0. A tensor that holds no zero after training, or nothing else before it (biases that start at 0), gained
+    its numbers by training. No grant is needed: whoever sees the weights sees the zeros.
+    """
+
+    attack: Attack
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What the attack needs."""
+        return self.attack.needs
+
+    def informed(self) -> Attack:
+        """The stronger self of the attack, which meets an update without defense."""
+        return self.attack.informed() if isinstance(self.attack, Informable) else self.attack
+
+    def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
+        """Return what the attack makes of the update without jumps. Raises what it raises."""
+        rounds = [_cleaned(one) for one in seen.earlier]
+        return self.attack.run(replace(_cleaned(seen), earlier=tuple(rounds)), rng=rng, tick=tick)
+
+
+def _cleaned(seen: Observation) -> Observation:
+    delta = {name: _without_jumps(seen.model.params[name], value) for name, value in seen.update.delta.items()}
+    return replace(seen, update=replace(seen.update, delta=delta))
+
+
+def _without_jumps(before: Tensor, delta: Tensor) -> Tensor:
+    was, now = before == 0, before.abs() == delta.abs()  # set to zero before training, and after it; whichever was subtracted
+    jumped = now & ~was
+    if bool(now.any()) and not bool(was.all()):
+        jumped |= was & ~now
+    return torch.where(jumped, 0, delta)
