@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from samples import SETTING, failed, record, trial
+from scipy.stats import ttest_1samp
 
 from leakgauge import registry
 from leakgauge.cli import main
@@ -15,6 +16,7 @@ from leakgauge.errors import UsageError
 from leakgauge.record import ATTACK, CONTROL, FLOOR
 from leakgauge.report.curves import curves
 from leakgauge.report.study import render_study, to_markdown, write_study
+from leakgauge.statistics import mean_interval
 from leakgauge.studying import Block, Claim, LeftOut, Results, Statistic, Study, Unsettled, View, cases, conclude, levels
 
 BASE = {"data": {"name": "photographs", "size": 32}, "batch": {"size": 2}, "victim": "lenet", "attack": "dlg"}
@@ -134,6 +136,29 @@ def test_differences_are_taken_pair_by_pair():
         found, lambda point, _: 10.0 * point["seed"] + (point["attack"] == "GI") * by_pair[point["rate"], point["seed"]]
     )
     assert gain(Results(made, found, there)) == Statistic(2.5, 6, (-7.0, 9.0))
+
+
+def test_cases_that_are_one_audit_count_once_but_pair_with_each():
+    """DLG here has one restart wherever the other attack has one or two."""
+    starts = {1: {"attack.restarts": 1}, 2: {"attack.restarts": 2}}
+    attacks = {"one": {"attack": {"name": "dlg", "restarts": 1}}, "as many": {}}
+    made = study(
+        block=replace(BLOCK, factors={"starts": starts, "attack": attacks, "seed": levels("seed", range(3))}, quick={}), views=()
+    )
+    found = cases(made)
+    assert (len(found), len({case.key for case in found})) == (12, 6)
+    results = Results(made, found, {case.key: record(case.key) for case in found})
+    one, as_many = (results.of("rates", {"attack": attack}) for attack in attacks)
+    assert (one.median().count, as_many.median().count) == (2 * 3, 2 * 6)
+    assert (one.mean().count, one.against(FLOOR).count) == (3, 3)
+    assert as_many.minus(one).count == 6
+
+
+@pytest.mark.parametrize("values", [(0.2, 0.9), (0.1, 0.4, 0.35, 0.8, 1.0)])
+def test_the_interval_of_a_mean_is_that_of_the_t_test(values):
+    expected = ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert mean_interval(values) == pytest.approx((expected.low, expected.high))
+    assert mean_interval(values[:1]) is None
 
 
 def test_samples_that_are_no_pairs_are_told():

@@ -153,8 +153,8 @@ def _table(view: View, results: Results) -> Table:
 
 
 def _cell(view: View, trial: str, sample: Sample) -> Cell:
-    if len(sample.missing) == len(sample.cases):
-        return Cell(None, missing=len(sample.cases))
+    if not any(case.key in sample.records for case in sample.cases):
+        return Cell(None, missing=len(sample.missing))
     match view.statistic:
         case "median":
             statistic = sample.median(view.score, trial)

@@ -45,7 +45,10 @@ class Statistic:
 @final
 @dataclass(frozen=True)
 class Sample:
-    """Some cases of a block. What is not there yet is in no score; what ended without a guess scores worst."""
+    """Some cases of a block, those that come to the same audit counted once.
+
+    What is not there yet is in no score; what ended without a guess scores worst.
+    """
 
     cases: tuple[Case, ...]
     records: Mapping[str, Record]
@@ -53,22 +56,20 @@ class Sample:
     @property
     def missing(self) -> tuple[Case, ...]:
         """The cases that have not run."""
-        return tuple(case for case in self.cases if case.key not in self.records)
+        return tuple(case for case in self._distinct if case.key not in self.records)
 
     @property
     def failed(self) -> tuple[Case, ...]:
         """The cases whose audit failed or ran out of time."""
-        return tuple(case for case in self.cases if case.key in self.records and self.records[case.key].status not in FINISHED)
+        return tuple(case for case in self._ended if self.records[case.key].status not in FINISHED)
 
     def blank(self, trial: str = ATTACK) -> tuple[Case, ...]:
         """The cases that ended without a guess of this trial: failed, out of time, or out of scope."""
-        return tuple(
-            case for case in self.cases if case.key in self.records and not _has_guess(self.records[case.key].trials.get(trial))
-        )
+        return tuple(case for case in self._ended if not _has_guess(self.records[case.key].trials.get(trial)))
 
     def scores(self, metric: str = "psnr", trial: str = ATTACK) -> tuple[float, ...]:
         """The score of every example of every audit (a label accuracy is one number per audit)."""
-        return tuple(value for case in self.cases if case.key in self.records for value in self._of(case, metric, trial))
+        return tuple(value for case in self._ended for value in self._of(case, metric, trial))
 
     def median(self, metric: str = "psnr", trial: str = ATTACK) -> Statistic:
         """The median over all examples."""
@@ -106,8 +107,16 @@ class Sample:
         ours, others = self._by_audit(metric, ATTACK, median), self._by_audit(metric, trial, median)
         return _middle(tuple(one - other for one, other in zip(ours, others, strict=True)))
 
+    @property
+    def _distinct(self) -> tuple[Case, ...]:
+        return tuple({case.key: case for case in self.cases}.values())
+
+    @property
+    def _ended(self) -> tuple[Case, ...]:
+        return tuple(case for case in self._distinct if case.key in self.records)
+
     def _by_audit(self, metric: str, trial: str, summed_up: Callable[[Sequence[float]], float]) -> tuple[float, ...]:
-        return tuple(summed_up(self._of(case, metric, trial)) for case in self.cases if case.key in self.records)
+        return tuple(summed_up(self._of(case, metric, trial)) for case in self._ended)
 
     def _of(self, case: Case, metric: str, trial: str) -> tuple[float, ...]:
         worst, record = worst_of(metric), self.records[case.key]
@@ -161,7 +170,9 @@ class Results:
         for cases, what in ((sample.missing, "missing"), (sample.failed, "failed")):
             if cases:
                 more = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
-                raise Unsettled(f"{len(cases)} of {len(sample.cases)} audits {what}: {cases[0].spec.name}{more}")
+                raise Unsettled(
+                    f"{len(cases)} of {len({case.key for case in sample.cases})} audits {what}: {cases[0].spec.name}{more}"
+                )
         return sample
 
     def select(self, block: str, wanted: Mapping[str, Wanted]) -> Sample:
