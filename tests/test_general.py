@@ -1,10 +1,12 @@
 """General deep leakage: its priors, which the authors' program keeps from acting, and several rounds of one batch."""
 
+import math
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
+from samples import SETTING, record, trial
 from table import FLAT
 
 import leakgauge as lg
@@ -32,10 +34,12 @@ from leakgauge.defenses.noise import GaussianNoise
 from leakgauge.defenses.partial_sharing import PartialSharing
 from leakgauge.errors import OutOfScope, UsageError
 from leakgauge.metrics.psnr import PSNR
-from leakgauge.record import ATTACK, FLOOR
+from leakgauge.record import ATTACK, BLIND, FLOOR
 from leakgauge.rng import stream
 from leakgauge.rounds import Rounds, observe_rounds
 from leakgauge.spec.schema import schema
+from leakgauge.studies import fusion, wrong_label
+from leakgauge.studying import Results, cases
 from leakgauge.testing import check_secrecy, sample
 from leakgauge.threat import ADAPTIVE, INFORMED, NAMED, observe
 from leakgauge.types import Batch, Inputs, Reconstruction, no_tick
@@ -439,3 +443,68 @@ def test_a_notebook_says_how_many_rounds():
     for rounds in (2, Rounds(count=2)):
         result = lg.audit(model=case.model, batch=case.batch, attack="mean_image", rounds=rounds, device="cpu")
         assert result.record.setting.rounds == 2
+
+
+# What the studies measure
+
+
+def results_of(study, score, losses=(0.1,), blind=0.0):
+    """Results of a whole run in which each audit scored as told."""
+    found = cases(study)
+    records = {}
+    for case in found:
+        size = case.spec.parts.batch.size
+        own = replace(trial(tuple(score(case, row) for row in range(size))), losses=losses(case) if callable(losses) else losses)
+        trials = {ATTACK: own, BLIND: trial((blind,) * size)}
+        records[case.key] = record(case.key, trials=trials, setting=replace(SETTING, examples=size))
+    return Results(study, found, records)
+
+
+def test_the_yardstick_of_fusion_is_the_mean_of_the_secret_batch():
+    case = cases(fusion.STUDY)[0]
+    secret = spec.prepare(case.spec)[0].secret.x
+    mean = [sum(numbers) / len(secret) for numbers in zip(*(image.flatten().tolist() for image in secret), strict=True)]
+    errors = [sum((a - b) ** 2 for a, b in zip(image.flatten().tolist(), mean, strict=True)) / len(mean) for image in secret]
+    assert fusion.mean_scores(case.spec) == pytest.approx([-10 * math.log10(error) for error in errors], abs=1e-3)
+
+
+def test_a_guess_that_is_the_mean_is_fused_and_a_better_one_is_not():
+    few = replace(fusion.BATCHES, quick={}, factors={**fusion.BATCHES.factors, "seed": {seed: {"seed": seed} for seed in range(2)}})
+    made = replace(fusion.STUDY, blocks=(few,))
+    found = results_of(
+        made, lambda case, row: fusion.mean_scores(case.spec)[row] + (4.0 if case.levels["classes"] == fusion.DIFFERENT else 0.5)
+    )
+    for size in fusion.SIZES:
+        assert fusion.above_mean(found, classes=fusion.DIFFERENT, size=size).value == pytest.approx(4)
+        assert fusion.above_mean(found, classes=fusion.SAME, size=size).value == pytest.approx(0.5)
+
+
+def test_the_images_that_lost_most_are_not_the_others():
+    """Each mistake ruins one image, another one for each seed, and costs the rest 3 dB or nothing."""
+    for share in (0.0, 3.0):
+
+        def score(case, row, share=share):
+            wrong = case.levels["wrong labels"]
+            ruined = row in [(case.levels["seed"] + place) % 4 for place in range(wrong)]
+            return 30.0 + row - (20.0 if ruined else share if wrong else 0.0)
+
+        found = results_of(wrong_label.STUDY, score)
+        for wrong in (1, 2):
+            measured = wrong_label.others(found, block="four", wrong=wrong, size=4)
+            assert (measured.value, measured.count) == (share, 8)
+        assert wrong_label.others(found, block="eight", wrong=1, size=8).value == share
+        assert wrong_label.restored(found, wrong=0).value == 1.0
+        assert wrong_label.restored(found, wrong=1).value == 0.75
+
+
+def test_a_loss_that_is_no_number_is_loud():
+    loud = results_of(
+        wrong_label.STUDY,
+        lambda case, row: 9.0,
+        losses=lambda case: (0.5, 0.1) if not case.levels["wrong labels"] else (None, 4.0 + case.levels["seed"]),
+        blind=10.0,
+    )
+    assert wrong_label.louder(loud) == pytest.approx(40)
+    assert wrong_label.above_blind(loud, wrong=1).value == -1.0
+    lost = results_of(wrong_label.STUDY, lambda case, row: 9.0, losses=lambda case: (None,))
+    assert math.isnan(wrong_label.louder(lost))
