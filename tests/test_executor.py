@@ -185,8 +185,12 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_is_finished(store, tmp
 def driver(tmp_path):
     """A driver whose first audit is finished and whose second one runs."""
     log = tmp_path / "log"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     process = subprocess.Popen(
-        [sys.executable, "tests/jobs.py", tmp_path / "out", log], start_new_session=True, stderr=subprocess.PIPE
+        [sys.executable, "tests/jobs.py", tmp_path / "out", log],
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        env=environment,
     )
     until(lambda: lines(log))
     yield process
@@ -196,6 +200,12 @@ def driver(tmp_path):
 
 def worker_of(tmp_path):
     return int(lines(tmp_path / "log")[0].split()[0])
+
+
+def test_threads_of_a_worker_wait_passively(driver, tmp_path):
+    """OpenMP reads how when torch is imported: it must stand in what the worker, or the server it is a fork of, began with."""
+    began_with = Path(f"/proc/{worker_of(tmp_path)}/environ").read_bytes().split(b"\0")
+    assert b"OMP_WAIT_POLICY=PASSIVE" in began_with
 
 
 def test_workers_die_with_a_killed_driver_and_its_records_stay(driver, store, tmp_path):
