@@ -45,10 +45,14 @@ def commands() -> str:
 
 
 def studies() -> str:
-    """The built-in studies with their questions."""
+    """The built-in studies with their questions, and what a full run of each found."""
     found = [entry for entry in registry.entries(registry.STUDY).values() if entry.target.startswith("leakgauge.")]
-    rows = (f"| `{entry.name}` | {entry.load().question} |\n" for entry in found)
-    return f"| Study | Question |\n| --- | --- |\n{''.join(rows)}"
+    rows = (f"| `{entry.name}` | {entry.load().question} | {_recorded(entry.name)} |\n" for entry in found)
+    return f"| Study | Question | Full run |\n| --- | --- | --- |\n{''.join(rows)}"
+
+
+def _recorded(name: str) -> str:
+    return f"[{name}.md]({name}.md)" if (ROOT / "docs" / "studies" / f"{name}.md").is_file() else "not recorded yet"
 
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {

@@ -83,7 +83,12 @@ STUDY = Study(
             at_least=0.5,
             unit="",
         ),
-        Claim(text="Width makes it worse: share at 4096 units less share at 256", measure=wider_is_worse, at_least=0.1, unit=""),
+        Claim(
+            text="Sixteen examples in a wide layer: share at 4096 units less share at 256",
+            measure=wider_is_worse,
+            at_least=0.1,
+            unit="",
+        ),
         Claim(text="Noise of 0.1 leaves nothing that beats a blind guess", measure=partial(above_blind, sigma=0.1), at_most=0.0),
     ),
 )
