@@ -14,11 +14,16 @@ from leakgauge.attacks.gradinversion import gradinversion
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.idlg import idlg
 from leakgauge.attacks.inverting_gradients import inverting_gradients
+from leakgauge.attacks.label_counts import LabelCounts
 from leakgauge.attacks.labels.corrupted import Corrupted
+from leakgauge.attacks.labels.counts import Counts
+from leakgauge.attacks.labels.geng import Geng
 from leakgauge.attacks.labels.gradinversion import GradInversionRule
 from leakgauge.attacks.labels.idlg import IDLG
+from leakgauge.attacks.labels.ilrg import ILRG
 from leakgauge.attacks.labels.joint import Joint
 from leakgauge.attacks.labels.known import Known
+from leakgauge.attacks.labels.llg import LLG
 from leakgauge.attacks.likelihoods.cosine import Cosine
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.likelihoods.laplace import Laplace
@@ -114,6 +119,7 @@ TABLE = [
     ),
     Row("attack", "analytic", Analytic(), {"victim": FLAT}),
     Row("attack", "analytic", Analytic(labels=Known()), {"victim": FLAT, "examples": 3}),
+    Row("attack", "label_counts", LabelCounts(), {"bounded": True, "examples": 3}),
     Row("attack", "mean_image", MeanImage(), {"bounded": True, "examples": 2}),
     Row("attack", "random_image", RandomImage(), {"bounded": True, "examples": 2}),
     Row("attack", "prior_only", prior_only(steps=3), {"bounded": True, "examples": 2}),
@@ -165,6 +171,12 @@ TABLE = [
     Row("labels", "joint", Joint(), {"examples": 3}),
     Row("labels", "idlg", IDLG()),
     Row("labels", "gradinversion", GradInversionRule(), {"examples": 3}),
+    Row("labels", "geng", Geng(samples=16), {"examples": 6}),
+    Row("labels", "geng", Geng(using="weight", images="normal", samples=16), {"examples": 6, "client": FedAvg(epochs=2)}),
+    Row("labels", "ilrg", ILRG(samples=16), {"examples": 6}),
+    Row("labels", "llg", LLG(samples=16), {"examples": 6}),
+    Row("labels", "counts", Counts(samples=16), {"examples": 6}),
+    Row("labels", "counts", Counts(samples=16), {"examples": 6, "client": FedAvg(epochs=2)}),
     Row("likelihood", "gaussian", Gaussian(weight=2.0)),
     Row("likelihood", "laplace", Laplace(weight=2.0)),
     Row("likelihood", "cosine", Cosine(weight=2.0)),

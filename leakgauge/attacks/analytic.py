@@ -10,6 +10,7 @@ from torch import Tensor
 from leakgauge.algorithm import algorithm
 from leakgauge.anatomy import input_layer, seen_tensor
 from leakgauge.attacks.labels.gradinversion import GradInversionRule
+from leakgauge.attacks.settling import settle
 from leakgauge.errors import OutOfScope
 from leakgauge.protocols import Labels
 from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
@@ -29,11 +30,12 @@ class Analytic:
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """COUNT, and what the label rule needs."""
-        return frozenset({Capability.COUNT}) | self.labels.needs
+        """What the label rule needs; a count that is withheld is estimated."""
+        return self.labels.needs
 
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
         """Return the inputs. Raises OutOfScope unless the first layer is linear with bias, and both were sent."""
+        seen, notes = settle(seen)
         count = seen.count
         weight, bias = input_layer(seen.model)
         rows, factors = seen_tensor(seen, weight), seen_tensor(seen, bias or "bias")
@@ -43,7 +45,7 @@ class Analytic:
         x = seen.model.inputs.denormalize(flat.reshape(-1, *seen.model.inputs.shape))
         y = self.labels.infer(seen, count, rng=rng)[: len(x)]
         tick(1.0)
-        return Reconstruction(Batch(x, y), losses=torch.full((1,), torch.nan))
+        return Reconstruction(Batch(x, y), losses=torch.full((1,), torch.nan), notes=notes)
 
 
 def _one(rows: Tensor, factors: Tensor) -> Tensor:

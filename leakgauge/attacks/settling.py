@@ -1,4 +1,4 @@
-"""What an attack makes of a threat model that withholds the number of examples: it reads it off the update."""
+"""What an attack makes of a threat model that withholds the number of examples, or the scale: it reads them off the update."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from leakgauge import tree
 from leakgauge.anatomy import check_moved
+from leakgauge.attacks.labels.counts import posterior
+from leakgauge.attacks.labels.last_layer import look, moved_answers
 from leakgauge.errors import OutOfScope
-from leakgauge.types import Observation
+from leakgauge.rng import stream
+from leakgauge.types import Capability, Observation
 
 
 class Settled(NamedTuple):
@@ -27,15 +31,51 @@ def settle(seen: Observation) -> Settled:
     a matrix of rank one; Zhu and Blaschko, ICLR 2021, arXiv 2010.07733). It is too low for more examples than the layer can tell,
     and too high for several local steps. Raises OutOfScope for a model without a linear layer, and for an update that is exactly
     zero.
+
+    The sign is that of a gradient where the scale is granted. Where it is not, someone may have subtracted the weights before from
+    those after; `seen` is turned around if that explains the last layer far better (see `is_reversed`).
     """
     check_moved(seen)
+    counted = _counted(seen)
+    rounds = (counted.seen, *counted.seen.earlier)
+    turned = [_negated(one) if is_reversed(one) else one for one in rounds]
+    notes = counted.notes
+    if any(one is not other for one, other in zip(turned, rounds, strict=True)):
+        notes = (*notes, "The update points away from a gradient: it was taken as weights after minus before, and turned around.")
+    return Settled(replace(turned[0], earlier=tuple(turned[1:])), notes)
+
+
+def is_reversed(seen: Observation) -> bool:
+    """Whether an update of unknown scale is a gradient times a negative number, as far as its last layer can tell.
+
+    Under either sign the update is explained by label counts, which are integers and not negative. Only evidence that leaves little
+    doubt counts; a layer that cannot be read is left as it is.
+    """
+    if Capability.SCALE in seen.threat or seen.update.examples is None:
+        return False
+    try:
+        layer = look(seen, _DUMMIES, "pink", rng=stream(0, "settling"))
+        chances = moved_answers(layer, layer.found, seen.model)
+        ahead, behind = (posterior(chances, sums, seen.update.examples, None).evidence for sums in (layer.sums, -layer.sums))
+    except OutOfScope:
+        return False
+    return behind - ahead > _DOUBT
+
+
+def _counted(seen: Observation) -> Settled:
     if seen.update.examples is not None:
         return Settled(seen, ())
+    if seen.labels is not None:  # whoever knows the labels can count them
+        return Settled(replace(seen, update=replace(seen.update, examples=len(seen.labels))), ())
     count = max((_rank(seen.update.delta[name], seen.model.params[name]) for name in _linear(seen)), default=0)
     if not count:
         raise OutOfScope("the number of examples is not granted, and no linear layer was sent that would give it away")
     note = f"The number of examples is not granted; the rank of the linear layers' update says {count}."
     return Settled(replace(seen, update=replace(seen.update, examples=count)), (note,))
+
+
+def _negated(seen: Observation) -> Observation:
+    return replace(seen, update=replace(seen.update, delta=tree.apply(torch.neg, seen.update.delta)))
 
 
 def _linear(seen: Observation) -> list[str]:
@@ -50,3 +90,8 @@ def _rank(update: Tensor, weight: Tensor) -> int:
     eps = torch.finfo(update.dtype).eps
     rounding = eps * float(weight.abs().max()) * (update.shape[0] ** 0.5 + update.shape[1] ** 0.5)
     return int((values > rounding + 10 * eps * values[0]).sum())
+
+
+_DUMMIES = 128
+_DOUBT = 7.0
+"""Evidence, as the logarithm of odds of a thousand to one."""

@@ -53,12 +53,13 @@ DEFAULTS: Mapping[str, Any] = {
 class Draw:
     """Which examples are the secret: `size` of them drawn by chance, or those at `indices`.
 
-    `labels` asks of a drawn batch that its classes all differ ("unique") or are all the same ("same").
+    `labels` asks of a drawn batch that its classes all differ ("unique"), are all the same ("same"), occur twice each ("pairs", as
+    in 11223344), or that one is that of half of the examples and the others take turns ("one_repeated", as in 11112345).
     """
 
     size: Count | None = None
     indices: tuple[NonNegativeInt, ...] | None = None
-    labels: Literal["random", "unique", "same"] = "random"
+    labels: Literal["random", "unique", "same", "pairs", "one_repeated"] = "random"
 
     def __post_init__(self) -> None:
         if (self.size is None) == (self.indices is None):

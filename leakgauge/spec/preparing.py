@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 
 import torch
@@ -88,6 +89,30 @@ def draw(batch: Draw, pool: Pool, seed: int) -> Tensor:
                     return order[members[:size]]
             most = max(classes.count(label) for label in set(classes))
             raise UsageError(f"batch.size: got {size}, expected at most the {most} examples of the largest class for same labels")
+        case "pairs" | "one_repeated":
+            return order[_patterned(batch.labels, classes, size)]
+
+
+def _patterned(pattern: str, classes: list[int], size: int) -> list[int]:
+    """The places of the first examples that show a pattern of duplicate labels; `classes` are in the order of the draw."""
+    places: dict[int, list[int]] = {}
+    for place, label in enumerate(classes):
+        places.setdefault(label, []).append(place)
+    half = size // 2
+    if pattern == "pairs":
+        found = [place for members in places.values() if len(members) >= 2 for place in members[:2]][:size]
+        room = 2 * sum(len(members) >= 2 for members in places.values())
+    else:
+        first = next((label for label, members in places.items() if len(members) >= half), None)
+        others = [members for label, members in places.items() if label != first]
+        turns = [place for turn in itertools.zip_longest(*others) for place in turn if place is not None]
+        found = [] if first is None else places[first][:half] + turns[:half]
+        room = 2 * min(max(len(members) for members in places.values()), len(turns))
+    if size % 2 or len(found) < size:
+        raise UsageError(
+            f"batch.size: got {size}, expected an even number up to {room} for {pattern} labels of this data; change it"
+        )
+    return found
 
 
 def _others(pool: Pool, rows: Tensor) -> Batch:

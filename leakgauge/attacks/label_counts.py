@@ -1,0 +1,36 @@
+"""Labels only: what a rule of label restoration finds, scored by itself."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+
+from leakgauge.algorithm import algorithm
+from leakgauge.attacks.labels.counts import Counts
+from leakgauge.attacks.settling import settle
+from leakgauge.protocols import Labels
+from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
+
+
+@final
+@algorithm
+class LabelCounts:
+    """Restores the labels by `labels` and guesses a gray image for each: an audit then scores label_accuracy at no cost."""
+
+    labels: Labels = Counts()
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What the label rule needs; a count that is withheld is estimated."""
+        return self.labels.needs
+
+    def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
+        """Return gray images with the labels found. Raises OutOfScope where the rule does not apply."""
+        seen, notes = settle(seen)
+        inputs = seen.model.inputs
+        labels = self.labels.infer(seen, seen.count, rng=rng)
+        like = next(iter(seen.update.delta.values()))
+        gray = like.new_full((len(labels), *inputs.shape), (inputs.low + inputs.high) / 2, dtype=torch.float32)
+        tick(1.0)
+        return Reconstruction(Batch(gray, labels), losses=torch.full((1,), torch.nan), notes=notes)

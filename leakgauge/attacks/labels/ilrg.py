@@ -1,0 +1,57 @@
+"""iLRG: label counts from the mean embedding of each class (Ma et al., ICLR 2023, "Instance-wise Batch Label Restoration via Gradients")."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from leakgauge.algorithm import Count, algorithm
+from leakgauge.anatomy import head
+from leakgauge.attacks.labels.dummies import Images
+from leakgauge.attacks.labels.integers import weigh
+from leakgauge.attacks.labels.last_layer import known_factor, look
+from leakgauge.attacks.labels.rounding import spelled_out, whole
+from leakgauge.types import Capability, Observation, Rng
+
+
+@final
+@algorithm
+class ILRG:
+    """Solves sum_j P[j, i] n_j - n_i = K g_i and sum_j n_j = K for the counts n, by the pseudo-inverse.
+
+    P[j] are the probabilities at the mean embedding of class j, which is row j of the last layer's weight update over entry j of
+    the bias's, whatever the scale; g is the bias gradient. Departs from the paper where no bias was sent (its update is the
+    weights' along the mean embedding of dummies) and where the scale is not granted (see `integers`). Raises OutOfScope as `look`.
+    """
+
+    images: Images = "pink"
+    samples: Count = 256
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """Nothing but the update; it uses SCALE and PUBLIC_DATA where they are granted."""
+        return frozenset()
+
+    def infer(self, seen: Observation, count: int, /, *, rng: Rng) -> Tensor:
+        """Return `count` classes, sorted."""
+        layer = look(seen, self.samples, self.images, rng=rng)
+        weight, bias = head(seen.model)
+        least = torch.finfo(layer.sums.dtype).eps * layer.sums.abs().max()
+        sums = torch.where(layer.sums.abs() > least, layer.sums, least)
+        logits = (layer.rows / sums[:, None]) @ seen.model.params[weight].T
+        if bias is not None:
+            logits = logits + seen.model.params[bias]
+        classes = len(sums)
+        system = torch.eye(classes).to(logits) - logits.softmax(dim=1).T
+        inverse = torch.linalg.pinv(torch.cat([system, torch.ones(1, classes).to(logits)]).double())
+        offset, slope = count * inverse[:, -1], count * inverse[:, :-1] @ layer.sums.double()
+        factor = known_factor(seen)
+        if factor is None:
+            factor = weigh(offset, slope, offset.new_full((classes,), _SPREAD), count, factor=None).factor
+        return spelled_out(whole(offset - factor * slope, count))
+
+
+_SPREAD = 0.3
+"""How far, in counts, the rule is taken to be off when an unknown scale is weighed."""

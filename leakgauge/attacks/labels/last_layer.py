@@ -1,0 +1,70 @@
+"""What an update says of the last layer, and what the model would have answered to the examples behind it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from leakgauge.anatomy import head, moved_tensor
+from leakgauge.attacks.labels.dummies import Answers, Images, answers, draw
+from leakgauge.errors import OutOfScope
+from leakgauge.types import Model, Observation, Rng
+
+
+class LastLayer(NamedTuple):
+    """The update of the last layer, up to one factor, and the model's answers to stand-ins for the examples."""
+
+    rows: Tensor  # [classes, width], the weights' update
+    sums: Tensor  # [classes], the bias's: the mean of p - y
+    found: Answers
+    x: Tensor  # the stand-ins, pixels
+
+
+def look(seen: Observation, samples: int, images: Images, *, rng: Rng) -> LastLayer:
+    """Read the last layer, with public images as stand-ins where they are granted and dummies where not.
+
+    Where no bias was sent, its update is the weights' along the mean embedding, which the stand-ins give. Raises OutOfScope for a
+    model without a linear head, and without a bias where the mean embedding is 0 (as with tanh).
+    """
+    weight, bias = head(seen.model)
+    rows = moved_tensor(seen, weight)
+    x = draw(seen.model.inputs, samples, images, rng=rng) if seen.public is None else seen.public.x[:samples]
+    x = x.to(seen.model.params[weight])
+    found = answers(seen.model, x)
+    rows = rows.to(found.embeddings)
+    if bias is not None and bias in seen.update.delta:
+        return LastLayer(rows, moved_tensor(seen, bias).to(rows), found, x)
+    middle = found.embeddings.mean(dim=0)
+    check_mean(found.embeddings)
+    return LastLayer(rows, rows @ middle / middle.square().sum(), found, x)
+
+
+def check_mean(embeddings: Tensor) -> None:
+    """Raise OutOfScope where the mean embedding is too near to 0 to divide by it."""
+    middle, mean_square = embeddings.mean(dim=0).square().sum(), embeddings.square().sum(dim=1).mean()
+    if float(middle) <= _LEAST_MEAN * float(mean_square):
+        raise OutOfScope(
+            "no bias of the last layer was sent, and the mean of what enters that layer is 0: counts cannot be read off"
+        )
+
+
+def moved_answers(layer: LastLayer, found: Answers, model: Model) -> Tensor:
+    """Probabilities [n, classes] for stand-ins that were moved, in the last layer, to the mean embedding behind the update.
+
+    Row n of the weights' update is the bias's times a mean embedding (Geiping et al., NeurIPS 2020, Prop. 3.1, for the last
+    layer); the factor of the update cancels. All rows together give it by least squares.
+    """
+    middle = layer.sums @ layer.rows / layer.sums.square().sum().clamp_min(torch.finfo(layer.sums.dtype).tiny)
+    moved = middle - found.embeddings.mean(dim=0)
+    return (found.logits + moved @ model.params[head(model).weight].T).softmax(dim=1)
+
+
+def known_factor(seen: Observation) -> float | None:
+    """What the update is to be multiplied by to be a mean gradient; None where that is not granted."""
+    return None if not seen.update.scale else 1 / seen.update.scale
+
+
+_LEAST_MEAN = 1e-3
+"""Of the mean square of embeddings; chance alone leaves one part in the number of samples."""
