@@ -41,8 +41,8 @@ from leakgauge.spec.schema import schema
 from leakgauge.studies import fusion, wrong_label
 from leakgauge.studying import Results, cases
 from leakgauge.testing import check_secrecy, sample
-from leakgauge.threat import ADAPTIVE, INFORMED, NAMED, observe
-from leakgauge.types import Batch, Inputs, Reconstruction, no_tick
+from leakgauge.threat import ADAPTIVE, INFORMED, NAMED, SERVER, observe
+from leakgauge.types import Batch, Capability, Inputs, Reconstruction, no_tick
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP
 from leakgauge.victims.resnet import ResNet
@@ -120,10 +120,18 @@ def test_each_term_of_the_recipe_changes_what_is_found(term):
     found = {}
     for weight in (0.0, 0.1):
         weights = {"total_variation": 0.0, "l2": 0.0, "scale": 0.0, "clip": 0.0, term: weight}
-        attack = general_deep_leakage(**weights, search=LBFGS(steps=10, line_search="strong_wolfe"))
+        attack = general_deep_leakage(**weights, labels=Known(), search=LBFGS(steps=10, line_search="strong_wolfe"))
         far = replace(attack, space=Pixels(boxed=False))
         found[weight] = measures(far.run(seen, rng=stream(0), tick=no_tick).batch, seen)[term]
     assert found[0.1] < 0.1 * found[0.0]
+
+
+def test_the_recipe_needs_no_labels():
+    case = sample(LeNet(channels=2), examples=6)  # six of four classes: two occur twice
+    seen = case.observe(FedSGD(), threat=SERVER)
+    attack = general_deep_leakage(search=LBFGS(steps=2))
+    assert attack.needs == {Capability.PROCEDURE}
+    assert attack.run(seen, rng=stream(0), tick=no_tick).batch.y.tolist() == sorted(case.batch.y.tolist())
 
 
 def test_the_recipe_starts_within_the_range_and_may_leave_it():
@@ -343,7 +351,7 @@ def test_a_second_round_tells_what_one_cannot(count, rank):
 def test_an_attack_finds_with_two_rounds_what_it_cannot_find_with_one():
     case = narrow()
     attack = general_deep_leakage(
-        total_variation=0, scale=0, clip=0, search=LBFGS(steps=60, line_search="strong_wolfe"), enough=0.0
+        total_variation=0, scale=0, clip=0, labels=Known(), search=LBFGS(steps=60, line_search="strong_wolfe"), enough=0.0
     )
     errors = []
     for count in (1, 2):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from leakgauge.algorithm import Count, NonNegative
-from leakgauge.attacks.labels.known import Known
+from leakgauge.attacks.labels.geng import Geng
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.matching import Matching
 from leakgauge.attacks.priors.clip import Clip
@@ -21,13 +21,13 @@ def general_deep_leakage(
     l2: NonNegative = 0.0,
     scale: NonNegative = 1e-4,
     clip: NonNegative = 0.1,
-    labels: Labels = Known(),
+    labels: Labels = Geng(),
     replay: Replay = Granted(),
     search: Search = LBFGS(line_search="strong_wolfe", steps=100),
     restarts: Count = 1,
     enough: NonNegative = 1e-7,
 ) -> Matching:
-    """Squared gradient distance with TV, L2, scale and clip priors, from uniform noise, L-BFGS in an unboxed space.
+    """Labels by counts, squared gradient distance with TV, L2, scale and clip priors, L-BFGS from uniform noise, pixels unboxed.
 
     The authors' program weighs total variation (a mean), scale and clip (sums) by 200 each, and only the first of them acts there,
     for the others have no gradient. All of them act here, and at 200 they drown the gradients of a small network, so the weights
