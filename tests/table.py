@@ -8,6 +8,8 @@ import torch
 
 from leakgauge.attacks.analytic import Analytic
 from leakgauge.attacks.dlg import dlg
+from leakgauge.attacks.dlm import dlm
+from leakgauge.attacks.dlm_plus import dlm_plus
 from leakgauge.attacks.floors import MeanImage, RandomImage, prior_only
 from leakgauge.attacks.general_deep_leakage import general_deep_leakage
 from leakgauge.attacks.gradinversion import gradinversion
@@ -25,9 +27,13 @@ from leakgauge.attacks.labels.joint import Joint
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.labels.llg import LLG
 from leakgauge.attacks.likelihoods.cosine import Cosine
+from leakgauge.attacks.likelihoods.free_scale import FreeScale
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.likelihoods.laplace import Laplace
+from leakgauge.attacks.likelihoods.layer_normalized import LayerNormalized
 from leakgauge.attacks.likelihoods.masked import Masked
+from leakgauge.attacks.likelihoods.profiled import Profiled
+from leakgauge.attacks.likelihoods.sign_agreement import SignAgreement
 from leakgauge.attacks.likelihoods.uninformative import Uninformative
 from leakgauge.attacks.matching import Matching
 from leakgauge.attacks.priors.batchnorm import BatchNormStatistics
@@ -37,8 +43,12 @@ from leakgauge.attacks.priors.scale import Scale
 from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient
+from leakgauge.attacks.replays.surrogate import Surrogate
+from leakgauge.attacks.replays.unrolled import Unrolled
+from leakgauge.attacks.scale_free import scale_free
 from leakgauge.attacks.searches import adam as adam_search
 from leakgauge.attacks.searches.lbfgs import LBFGS
+from leakgauge.attacks.sme import sme
 from leakgauge.attacks.spaces.pixels import Pixels
 from leakgauge.attacks.without_jumps import WithoutJumps
 from leakgauge.clients.fedavg import FedAvg
@@ -118,6 +128,16 @@ TABLE = [
         {"client": FedAvg(), "defenses": (WeightSparsification(share=0.3),)},
     ),
     Row("attack", "analytic", Analytic(), {"victim": FLAT}),
+    Row("attack", "dlm", dlm(search=LBFGS_FEW, restarts=2), {"client": FedAvg(epochs=2)}),
+    Row("attack", "dlm_plus", dlm_plus(search=LBFGS_FEW, restarts=1), {"client": FedAvg(epochs=2)}),
+    Row("attack", "sme", sme(steps=3), {"bounded": True, "examples": 2, "client": FedAvg(epochs=2)}),
+    Row("attack", "scale_free", scale_free(search=LBFGS_FEW), {"bounded": True, "examples": 2, "client": FedAvg(epochs=2)}),
+    Row(
+        "attack",
+        "scale_free",
+        scale_free(search=LBFGS_FEW, replay=Unrolled(steps=2)),
+        {"bounded": True, "examples": 2, "client": FedAvg(epochs=2)},
+    ),
     Row("attack", "analytic", Analytic(labels=Known()), {"victim": FLAT, "examples": 3}),
     Row("attack", "label_counts", LabelCounts(), {"bounded": True, "examples": 3}),
     Row("attack", "mean_image", MeanImage(), {"bounded": True, "examples": 2}),
@@ -180,6 +200,11 @@ TABLE = [
     Row("likelihood", "gaussian", Gaussian(weight=2.0)),
     Row("likelihood", "laplace", Laplace(weight=2.0)),
     Row("likelihood", "cosine", Cosine(weight=2.0)),
+    Row("likelihood", "free_scale", FreeScale()),
+    Row("likelihood", "layer_normalized", LayerNormalized(weight=2.0)),
+    Row("likelihood", "profiled", Profiled(weight=2.0)),
+    Row("likelihood", "profiled", Profiled(per="tensor")),
+    Row("likelihood", "sign_agreement", SignAgreement(weight=2.0)),
     Row("likelihood", "masked", Masked()),
     Row("likelihood", "masked", Masked(likelihood=Cosine())),
     Row("likelihood", "uninformative", Uninformative()),
@@ -203,6 +228,9 @@ TABLE = [
     Row("replay", "one_gradient", OneGradient(), {"client": FedAvg(epochs=2)}),
     Row("replay", "one_gradient", OneGradient(scaled=False, batchnorm="train"), {"client": FedAvg(optimizer=Adam())}),
     Row("replay", "granted", Granted(), {"client": FedAvg(epochs=2, batch_size=1, optimizer=Adam())}),
+    Row("replay", "surrogate", Surrogate(), {"client": FedAvg(epochs=2)}),
+    Row("replay", "unrolled", Unrolled(steps=2), {"client": FedAvg(epochs=2)}),
+    Row("replay", "unrolled", Unrolled(steps=3, batch_size=1, optimizer=SGD(momentum=0.9)), {"client": FedAvg(epochs=2)}),
     Row("search", "lbfgs", LBFGS(steps=10)),
     Row("search", "lbfgs", LBFGS(steps=3, line_search="strong_wolfe")),
     Row("search", "adam", adam_search.Adam(steps=50)),

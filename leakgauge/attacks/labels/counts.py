@@ -19,12 +19,13 @@ from leakgauge.types import Capability, Model, Observation, Rng
 @final
 @algorithm
 class Counts:
-    """The counts K (p - k db), with three things that Geng's rule lacks.
+    """The counts K (p - k db), with four things that Geng's rule lacks.
 
     The probabilities p are those of dummies that were moved, in the last layer, to the mean embedding of the batch, which the
     update gives away whatever its scale. The factor k, where it is not granted, is weighed by Bayes' rule: counts are integers and
-    none is negative. And p may have changed while the client trained: p at the weights before is weighed against p along the line
-    from the weights before to those after, by what either makes of the integers. Raises OutOfScope as `look` does.
+    none is negative. A trained net is right on average (see `posterior`). And p may have changed while the client trained: p at
+    the weights before is weighed against p along the line from the weights before to those after, by what either makes of the
+    integers. Raises OutOfScope as `look` does.
     """
 
     images: Images = "pink"
@@ -38,16 +39,28 @@ class Counts:
     def infer(self, seen: Observation, count: int, /, *, rng: Rng) -> Tensor:
         """Return `count` classes, sorted."""
         layer = look(seen, self.samples, self.images, rng=rng)
-        guesses = [posterior(chances, layer.sums, count, known_factor(seen)) for chances in _histories(layer, seen)]
+        factor = known_factor(seen)
+        guesses = [
+            posterior(chances, layer.sums, count, factor, is_calibrated=is_calibrated)
+            for chances in _histories(layer, seen)
+            for is_calibrated in (False, True)
+        ]
         weights = torch.tensor([guess.evidence for guess in guesses], dtype=torch.float64).softmax(dim=0)
         mean = sum(weight * guess.counts.cpu() for weight, guess in zip(weights, guesses, strict=True))
         return spelled_out(whole(torch.as_tensor(mean), count)).to(layer.rows.device)
 
 
-def posterior(chances: Tensor, sums: Tensor, count: int, factor: float | None) -> Posterior:
-    """What the bias's update `sums` says, given what stand-ins are answered: probabilities [n, classes]."""
-    spread = count * chances.std(dim=0) * (1 / count + _BIAS**2) ** 0.5
-    return weigh(count * chances.mean(dim=0), count * sums, spread, count, factor=factor)
+def posterior(chances: Tensor, sums: Tensor, count: int, factor: float | None, *, is_calibrated: bool = False) -> Posterior:
+    """What the bias's update `sums` says, given what stand-ins are answered: probabilities [n, classes].
+
+    A trained net is right on average: for real examples of all classes its mean probabilities are even, whatever it makes of
+    dummies. With `is_calibrated`, the truth is taken to lie halfway, give or take as much.
+    """
+    mean, spread = chances.mean(dim=0), chances.std(dim=0) * (1 / count + _BIAS**2) ** 0.5
+    if is_calibrated:
+        pull = (1 / len(mean) - mean) / 2
+        mean, spread = mean + pull, (spread.square() + pull.square()).sqrt()
+    return weigh(count * mean, count * sums, count * spread, count, factor=factor)
 
 
 def _histories(layer: LastLayer, seen: Observation) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""iLRG: label counts from the mean embedding of each class (Ma et al., ICLR 2023, "Instance-wise Batch Label Restoration via Gradients")."""
+"""iLRG: label counts from the mean embedding of each class (Ma et al., ICLR 2023, "Instance-wise Batch Label Restoration")."""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
 An update is an unknown factor times a gradient, so a rule of label restoration knows counts up to one number k: they lie on the
 line offset - k * slope. On it, counts must not be negative and must be integers, as far as the rule's own errors let them be told
-from integers. This is weighed by Bayes' rule: all counts are equally likely beforehand (so that a batch of one class is no less
-likely than a mixed one), and so are all orders of magnitude of k; errors are normal.
+from integers. This is weighed by Bayes' rule. Beforehand, all orders of magnitude of k are equally likely, and so are two kinds of
+batches: those drawn at random from classes of equal size, and any at all, a batch of one class no less than a mixed one. Errors are
+normal.
 """
 
 from __future__ import annotations
@@ -36,16 +37,29 @@ def weigh(offset: Tensor, slope: Tensor, spread: Tensor, count: int, *, factor: 
     factors = torch.tensor([factor]).to(offset) if factor is not None else _candidates(offset, slope, spread)
     places = offset - factors[:, None] * slope
     nearby = places.clamp_min(0).round()[..., None] + torch.arange(-_REACH, _REACH + 1).to(places)
-    chances = -((places[..., None] - nearby) / spread[:, None]).square() / 2 - spread[:, None].log()
-    chances = chances.masked_fill(nearby < 0, -math.inf)
-    each = chances.logsumexp(dim=-1)
+    errors = -((places[..., None] - nearby) / spread[:, None]).square() / 2 - spread[:, None].log()
+    chances = (errors + _prior(nearby, count)).masked_fill(nearby < 0, -math.inf)  # [2, k, classes, nearby]
     # Errors are those of the counts; as a density of the update, each of its free numbers brings a factor k.
-    weights = each.sum(dim=1) + (len(offset) - 1) * factors.log()
-    share = weights.softmax(dim=0)
+    weights = chances.logsumexp(dim=-1).sum(dim=-1) + (len(offset) - 1) * factors.log()
+    share = weights.flatten().softmax(dim=0).reshape(weights.shape)
     means = (chances.softmax(dim=-1) * nearby.clamp_min(0)).sum(dim=-1)
-    prior = 0.0 if factor is not None else math.log(_FINENESS / math.log(_RANGE))
-    evidence = float(weights.logsumexp(dim=0)) + prior
-    return Posterior((share[:, None] * means).sum(dim=0), float((share * factors.log()).sum().exp()), evidence)
+    grid = 0.0 if factor is not None else math.log(_FINENESS / math.log(_RANGE))
+    return Posterior(
+        counts=(share[..., None] * means).sum(dim=(0, 1)),
+        factor=float((share * factors.log()).sum().exp()),
+        evidence=float(weights.logsumexp(dim=(0, 1))) + grid,
+    )
+
+
+def _prior(counts: Tensor, total: int) -> Tensor:
+    """Log probabilities of single counts that add up to `total`: any at all (geometric), and random (Poisson)."""
+    n, classes = counts.clamp_min(0), counts.shape[-2]
+    mean = total / classes
+    geometric = n * math.log(mean / (1 + mean)) - math.log(1 + mean)
+    poisson = n * math.log(mean) - mean - torch.lgamma(n + 1)
+    variances = torch.tensor([total * (1 + mean), total]).to(counts)  # of the sum, which is known
+    known = (2 * math.pi * variances).log() / 2 / classes
+    return torch.stack([geometric, poisson]) + known.reshape(2, 1, 1, 1)
 
 
 def _candidates(offset: Tensor, slope: Tensor, spread: Tensor) -> Tensor:
@@ -57,9 +71,9 @@ def _candidates(offset: Tensor, slope: Tensor, spread: Tensor) -> Tensor:
     return largest * torch.exp(-torch.arange(0, math.log(_RANGE), _FINENESS)).to(offset)
 
 
-_LEAST, _MOST = 0.02, 2.5
+_LEAST, _MOST = 0.02, 5.0
 """Errors below a fiftieth of a count are not believed; beyond a few counts, integers cannot be told apart."""
-_REACH = 8
+_REACH = 12
 """Integers to either side that are weighed."""
 _RANGE, _FINENESS = 30.0, 3e-4
 """The candidates span this factor, in steps of this much."""

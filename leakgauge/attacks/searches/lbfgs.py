@@ -9,7 +9,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import Count, Positive, Share, algorithm
+from leakgauge.algorithm import Count, NonNegative, Positive, Share, algorithm
 from leakgauge.attacks.searches.best import Best
 from leakgauge.protocols import Found, Objective, Point
 from leakgauge.types import Rng, Tick
@@ -20,8 +20,10 @@ from leakgauge.types import Rng, Tick
 class LBFGS:
     """`torch.optim.LBFGS` with `steps` outer iterations of up to `inner` evaluations each.
 
-    It stops when `patience` outer iterations have not brought the best loss down to `progress` of what it was: starts that fail
-    creep on for thousands of evaluations, starts that succeed halve their loss every few iterations.
+    Torch's L-BFGS forgets curvature that is small in absolute numbers, and with it the updates of small learning rates: slopes
+    that sum to less than `slope` at the start are scaled up to it, which moves no minimum. It stops when `patience` outer
+    iterations have not brought the best loss down to `progress` of what it was: starts that fail creep on for thousands of
+    evaluations, starts that succeed halve their loss every few iterations.
     """
 
     learning_rate: Positive = 1.0
@@ -30,6 +32,7 @@ class LBFGS:
     line_search: Literal["strong_wolfe"] | None = None
     patience: Count = 20
     progress: Share = 0.8
+    slope: NonNegative = 1000.0
 
     def minimize(
         self,
@@ -54,6 +57,7 @@ class LBFGS:
             line_search_fn=self.line_search,
         )
         best = Best(point)
+        gain: list[float] = []  # set by the first slopes
 
         def evaluate() -> Tensor:
             loss = objective(point)
@@ -62,9 +66,12 @@ class LBFGS:
             else:
                 best.trace.append(float(loss.detach()))
             slopes = torch.autograd.grad(loss, unknowns, materialize_grads=True)  # a prior alone sees no labels
+            if not gain:
+                total = float(torch.stack([slope.abs().sum() for slope in slopes]).sum())
+                gain.append(max(1.0, self.slope / total) if total > 0 else 1.0)
             for value, slope in zip(unknowns, slopes, strict=True):
-                value.grad = slope
-            return loss
+                value.grad = gain[0] * slope
+            return gain[0] * loss
 
         bests: list[float] = []
         for step in range(self.steps):
