@@ -34,7 +34,10 @@ def weigh(offset: Tensor, slope: Tensor, spread: Tensor, count: int, *, factor: 
     """
     offset, slope = offset.double(), slope.double()
     spread = spread.double().clamp(_LEAST, _MOST)
-    factors = torch.tensor([factor]).to(offset) if factor is not None else _candidates(offset, slope, spread)
+    if factor is None:
+        factors, grid = _candidates(offset, slope, spread)
+    else:
+        factors, grid = torch.tensor([factor]).to(offset), 0.0
     places = offset - factors[:, None] * slope
     nearby = places.clamp_min(0).round()[..., None] + torch.arange(-_REACH, _REACH + 1).to(places)
     errors = -((places[..., None] - nearby) / spread[:, None]).square() / 2 - spread[:, None].log()
@@ -43,7 +46,6 @@ def weigh(offset: Tensor, slope: Tensor, spread: Tensor, count: int, *, factor: 
     weights = chances.logsumexp(dim=-1).sum(dim=-1) + (len(offset) - 1) * factors.log()
     share = weights.flatten().softmax(dim=0).reshape(weights.shape)
     means = (chances.softmax(dim=-1) * nearby.clamp_min(0)).sum(dim=-1)
-    grid = 0.0 if factor is not None else math.log(_FINENESS / math.log(_RANGE))
     return Posterior(
         counts=(share[..., None] * means).sum(dim=(0, 1)),
         factor=float((share * factors.log()).sum().exp()),
@@ -62,18 +64,23 @@ def _prior(counts: Tensor, total: int) -> Tensor:
     return torch.stack([geometric, poisson]) + known.reshape(2, 1, 1, 1)
 
 
-def _candidates(offset: Tensor, slope: Tensor, spread: Tensor) -> Tensor:
-    """All k worth a thought: down from the largest at which no count is negative beyond its error."""
+def _candidates(offset: Tensor, slope: Tensor, spread: Tensor) -> tuple[Tensor, float]:
+    """All k worth a thought, down from the largest at which no count is negative beyond its error, and each one's log prior.
+
+    They lie so close that from one to the next no count moves by much of its error.
+    """
     falling = slope > 0
     if not falling.any():
         raise OutOfScope("the update moves no class, which says nothing of the labels at an unknown scale")
     largest = float(((offset + 4 * spread).clamp_min(0.01) / slope)[falling].min())
-    return largest * torch.exp(-torch.arange(0, math.log(_RANGE), _FINENESS)).to(offset)
+    fastest = float((largest * slope.abs() / spread).max())
+    step = min(max(0.3 / fastest, _FINEST), _COARSEST)
+    return largest * torch.exp(-torch.arange(0, math.log(_RANGE), step)).to(offset), math.log(step / math.log(_RANGE))
 
 
 _LEAST, _MOST = 0.02, 5.0
 """Errors below a fiftieth of a count are not believed; beyond a few counts, integers cannot be told apart."""
 _REACH = 12
 """Integers to either side that are weighed."""
-_RANGE, _FINENESS = 30.0, 3e-4
-"""The candidates span this factor, in steps of this much."""
+_RANGE, _FINEST, _COARSEST = 30.0, 3e-4, 1e-2
+"""The candidates span this factor, in steps of between this much and this much."""
