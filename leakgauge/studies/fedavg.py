@@ -1,0 +1,144 @@
+"""What several local steps hide: recovery against steps, rate, epochs, batch size and optimizer of a FedAvg client.
+
+An adversary who knows the procedure replays it (Geng et al. 2021, arXiv 2110.09074); one who does not assumes some steps and
+searches the rate along (after Dimitrov et al., TMLR 2022, arXiv 2206.12395), or takes one gradient on the way (Zhu et al., ICML
+2023, arXiv 2306.00127).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from leakgauge.record import BLIND, FLOOR
+from leakgauge.studying import Block, Claim, Level, Results, Statistic, Study, View, levels
+
+RATES = (0.01, 0.03, 0.1)
+BASE = {
+    "data": {"name": "photographs", "size": 32},
+    "batch": {"size": 8},
+    "victim": "lenet",
+    "client": {"name": "fedavg", "epochs": 10, "optimizer": {"name": "sgd", "learning_rate": 0.01}},
+    "threat": "weights",
+    "attack": {"name": "scale_free", "restarts": 1},
+    "metrics": {"psnr": "psnr", "ssim": "ssim"},
+    "controls": ["blind"],
+}
+KNOWN, UNROLLED, SURROGATE, ONE = "procedure known", "rate unknown, unrolled", "rate unknown, surrogate", "rate unknown, one step"
+ATTACKS: dict[Level, dict[str, Any]] = {
+    KNOWN: {"attack.replay": "granted", "threat": "server"},
+    UNROLLED: {"attack.replay": {"name": "unrolled", "steps": 10}},
+    SURROGATE: {"attack.replay": {"name": "surrogate", "pace": 0.1}},
+    ONE: {"attack.replay": {"name": "one_gradient", "scaled": False}},
+}
+SIGNS = {
+    "name": "scale_free",
+    "likelihood": "sign_agreement",
+    "total_variation": 0.01,
+    "replay": {"name": "one_gradient", "scaled": False},
+    "search": {"name": "adam", "learning_rate": 0.05, "steps": 600, "schedule": "cosine"},
+    "restarts": 1,
+}
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "momentum 0.9": {"name": "sgd", "learning_rate": 0.001, "momentum": 0.9},
+    "weight decay 0.01": {"name": "sgd", "learning_rate": 0.01, "weight_decay": 0.01},
+    "Adam": {"name": "adam", "learning_rate": 0.001},
+}
+
+
+def fits(point: Mapping[str, Level]) -> bool:
+    """Signs are for Adam, and a path of gradients for the others; what is out of place is measured once."""
+    return point["attack"] == "scale-free" or point["optimizer"] == "Adam"
+
+
+RATE = Block(
+    name="rates",
+    base=BASE,
+    factors={
+        "attack": ATTACKS,
+        "learning rate": levels("client.optimizer.learning_rate", RATES),
+        "seed": levels("seed", range(4)),
+    },
+    quick={"attack": (SURROGATE, ONE), "learning rate": (0.01,), "seed": (0,)},
+    briefly={"attack.search.steps": 20, "batch.size": 4},
+)
+EPOCHS = Block(
+    name="mini-batches",
+    base={**BASE, "client": {"name": "fedavg", "epochs": 1, "optimizer": {"name": "sgd", "learning_rate": 0.01}}},
+    factors={
+        "attack": {name: ATTACKS[name] for name in (UNROLLED, SURROGATE)},
+        "epochs": levels("client.epochs", (1, 4)),
+        "batch size": levels("client.batch_size", (2, 4, 8)),
+        "seed": levels("seed", range(3)),
+    },
+    quick={"seed": ()},
+)
+OPTIMIZER = Block(
+    name="optimizers",
+    base={**BASE, "batch": {"size": 1}, "controls": ["floor", "blind"]},
+    factors={
+        "attack": {
+            "scale-free": {"attack": {"name": "scale_free", "replay": {"name": "unrolled", "steps": 5}}},
+            "signs": {"attack": SIGNS},
+        },
+        "optimizer": {name: {"client.optimizer": optimizer} for name, optimizer in OPTIMIZERS.items()},
+        "local steps": levels("client.epochs", (1, 10)),
+        "seed": levels("seed", range(6)),
+    },
+    where=fits,
+    quick={"attack": ("signs",), "local steps": (1,), "seed": (0, 1)},
+)
+
+
+def behind(found: Results, *, rate: float) -> float:
+    """The median PSNR of the attack that does not know the rate less that of the one that knows the procedure."""
+    unknown, known = (found.of("rates", {"attack": one, "learning rate": rate}).median() for one in (UNROLLED, KNOWN))
+    return unknown.value - known.value
+
+
+def above(found: Results, *, attack: str, optimizer: str, steps: int, floor: str) -> Statistic:
+    """How far an attack is above a floor: the median over pairs of one image."""
+    return found.of("optimizers", {"attack": attack, "optimizer": optimizer, "local steps": steps}).against(floor)
+
+
+STUDY = Study(
+    question="What do several local steps, mini-batches and other optimizers hide?",
+    method=(
+        "One seed is one network and one batch. Attacks that do not know the procedure see weights before and after, and the "
+        "number of examples; labels are counted from the update by all. Settings were chosen on other images. Batches of 8, ten "
+        "local steps unless said otherwise; optimizers with a single image."
+    ),
+    blocks=(RATE, EPOCHS, OPTIMIZER),
+    views=(
+        View(title="Ten local steps on 8 images: PSNR by learning rate", block="rates", x="learning rate", by="attack", log_x=True),
+        View(title="Mini-batches: PSNR by local batch size", block="mini-batches", x="batch size", by="epochs"),
+        View(
+            title="One image, one local step and ten",
+            block="optimizers",
+            x="optimizer",
+            by="local steps",
+            trials=("attack", FLOOR, BLIND),
+        ),
+    ),
+    claims=(
+        *(
+            Claim(
+                text=f"Ten local steps at a rate of {rate:g}, unknown: the median is within 3 dB of who knows the procedure",
+                measure=partial(behind, rate=rate),
+                at_least=-3.0,
+            )
+            for rate in RATES
+        ),
+        *(
+            Claim(
+                text=f"{optimizer}, {steps} local step{'s' if steps > 1 else ''}: an attack is 3 dB above its {floor}",
+                measure=partial(above, attack=attack, optimizer=optimizer, steps=steps, floor=trial),
+                at_least=3.0,
+            )
+            for attack, optimizer in (("scale-free", "momentum 0.9"), ("scale-free", "weight decay 0.01"), ("signs", "Adam"))
+            for steps in (1, 10)
+            for floor, trial in (("own floor", FLOOR), ("blind guess", BLIND))
+        ),
+    ),
+)
