@@ -58,7 +58,7 @@ RATE = Block(
             "scale profiled out": {"attack": PROFILED},
         },
         "learning rate": levels("client.optimizer.learning_rate", RATES),
-        "seed": levels("seed", range(10)),
+        "seed": levels("seed", range(6)),
     },
     where=without_dlm_elsewhere,
     quick={"learning rate": (0.01,), "seed": (0, 1)},
@@ -74,7 +74,7 @@ LOCAL = Block(
             "scale-free, 5 steps unrolled": {"attack": {"name": "scale_free", "replay": {"name": "unrolled", "steps": 5}}},
         },
         "local steps": levels("client.epochs", STEPS),
-        "seed": levels("seed", range(6)),
+        "seed": levels("seed", range(4)),
     },
     quick={"seed": ()},
 )
@@ -84,7 +84,7 @@ NOISE = Block(
     factors={
         "attack": {"DLM+": {"attack": "dlm_plus"}, "with a prior": {"attack": SMOOTH}},
         "noise": {scale: {"defenses": [{"name": "weight_noise", "scale": scale}]} for scale in NOISES},
-        "seed": levels("seed", range(5)),
+        "seed": levels("seed", range(4)),
     },
     quick={"seed": ()},
 )
@@ -94,7 +94,7 @@ SPARSE = Block(
     factors={
         "attack": {"DLM+": {"attack": "dlm_plus"}, "without jumps": {"attack": CLEANED}},
         "share": {share: {"defenses": [{"name": "weight_sparsification", "share": share}]} for share in SHARES},
-        "seed": levels("seed", range(5)),
+        "seed": levels("seed", range(4)),
     },
     quick={"seed": ()},
 )
