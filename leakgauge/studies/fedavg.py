@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from leakgauge.record import BLIND, FLOOR
+from leakgauge.record import ATTACK, BLIND, FLOOR
 from leakgauge.studying import Block, Claim, Level, Results, Statistic, Study, View, levels
 
-RATES = (0.01, 0.03, 0.1)
+RATES = (0.01, 0.1)
 BASE = {
     "data": {"name": "photographs", "size": 32},
     "batch": {"size": 8},
     "victim": "lenet",
     "client": {"name": "fedavg", "epochs": 10, "optimizer": {"name": "sgd", "learning_rate": 0.01}},
     "threat": "weights",
-    "attack": {"name": "scale_free", "restarts": 1},
+    "attack": {"name": "scale_free", "restarts": 1, "search": {"name": "lbfgs", "steps": 40}},
     "metrics": {"psnr": "psnr", "ssim": "ssim"},
     "controls": ["blind"],
 }
@@ -58,7 +58,7 @@ RATE = Block(
     factors={
         "attack": ATTACKS,
         "learning rate": levels("client.optimizer.learning_rate", RATES),
-        "seed": levels("seed", range(4)),
+        "seed": levels("seed", range(3)),
     },
     quick={"attack": (SURROGATE, ONE), "learning rate": (0.01,), "seed": (0,)},
     briefly={"attack.search.steps": 20, "batch.size": 4},
@@ -67,10 +67,13 @@ EPOCHS = Block(
     name="mini-batches",
     base={**BASE, "client": {"name": "fedavg", "epochs": 1, "optimizer": {"name": "sgd", "learning_rate": 0.01}}},
     factors={
-        "attack": {name: ATTACKS[name] for name in (UNROLLED, SURROGATE)},
+        "attack": {
+            "5 steps unrolled": {"attack.replay": {"name": "unrolled", "steps": 5}},
+            SURROGATE: ATTACKS[SURROGATE],
+        },
         "epochs": levels("client.epochs", (1, 4)),
         "batch size": levels("client.batch_size", (2, 4, 8)),
-        "seed": levels("seed", range(3)),
+        "seed": levels("seed", range(2)),
     },
     quick={"seed": ()},
 )
@@ -84,7 +87,7 @@ OPTIMIZER = Block(
         },
         "optimizer": {name: {"client.optimizer": optimizer} for name, optimizer in OPTIMIZERS.items()},
         "local steps": levels("client.epochs", (1, 10)),
-        "seed": levels("seed", range(6)),
+        "seed": levels("seed", range(4)),
     },
     where=fits,
     quick={"attack": ("signs",), "local steps": (1,), "seed": (0, 1)},
@@ -112,13 +115,26 @@ STUDY = Study(
     blocks=(RATE, EPOCHS, OPTIMIZER),
     views=(
         View(title="Ten local steps on 8 images: PSNR by learning rate", block="rates", x="learning rate", by="attack", log_x=True),
-        View(title="Mini-batches: PSNR by local batch size", block="mini-batches", x="batch size", by="epochs"),
-        View(
-            title="One image, one local step and ten",
-            block="optimizers",
-            x="optimizer",
-            by="local steps",
-            trials=("attack", FLOOR, BLIND),
+        *(
+            View(
+                title=f"Mini-batches, {epochs} epoch{'s' if epochs > 1 else ''}: PSNR by local batch size",
+                block="mini-batches",
+                x="batch size",
+                by="attack",
+                only={"epochs": epochs},
+            )
+            for epochs in (1, 4)
+        ),
+        *(
+            View(
+                title=f"One image, {steps} local step{'s' if steps > 1 else ''}: PSNR by optimizer",
+                block="optimizers",
+                x="optimizer",
+                by="attack",
+                only={"local steps": steps},
+                trials=(ATTACK, FLOOR, BLIND),
+            )
+            for steps in (1, 10)
         ),
     ),
     claims=(
