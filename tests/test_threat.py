@@ -31,7 +31,7 @@ from leakgauge.threat import (
     require,
     threat_named,
 )
-from leakgauge.types import Batch, Capability, ThreatModel, Update
+from leakgauge.types import Batch, Capability, ThreatModel, Update, no_tick
 from leakgauge.victims.resnet import ResNet
 
 NORMED = ResNet(blocks=(1,), widths=(4,))
@@ -343,3 +343,23 @@ def test_an_adversary_gets_by_with_less_than_everything():
     seen = case.observe(FedSGD(), threat=ThreatModel("just so", needs))
     found = inverting_gradients(steps=2).run(seen, rng=stream(0), tick=lambda _: None)
     assert isinstance(found.batch, Batch)
+
+
+WITHHELD = [
+    {Capability.SCALE},
+    {Capability.PROCEDURE},
+    {Capability.COUNT},
+    {Capability.SCALE, Capability.PROCEDURE, Capability.COUNT},
+]
+
+
+@pytest.mark.parametrize("withheld", WITHHELD, ids=lambda one: "+".join(sorted(one)))
+@pytest.mark.parametrize("row", [row for row in rows("attack") if row.name in ("dlm", "dlm_plus", "sme", "scale_free")], ids=str)
+def test_an_attack_on_weights_runs_whatever_is_withheld(row, withheld):
+    seen = sample(examples=2).observe(FedAvg(epochs=2), threat=ThreatModel("partial", SERVER.grants - withheld))
+    assert (seen.update.scale is None) == (Capability.SCALE in withheld)
+    found = row.algorithm.run(seen, rng=stream(0, "attack"), tick=no_tick)
+    assert found.batch.x.isfinite().all()
+    assert any("number of examples is not granted" in note for note in found.notes) == (Capability.COUNT in withheld)
+    if Capability.COUNT not in withheld:
+        assert len(found.batch) == 2
