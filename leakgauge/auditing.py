@@ -199,7 +199,7 @@ def _attack_and_judge(
         return Trial(attack, "out_of_scope", time.perf_counter() - started, str(reason)), nothing, {}
     seconds = time.perf_counter() - started
     judged = judge(scene.secret, guess.batch, candidates=candidates, metrics=plan.metrics)
-    at_truth = float(case.attack.loss_at(seen, case.batch)) if isinstance(case.attack, Diagnosable) else None
+    at_truth = case.attack.loss_at(seen, case.batch) if isinstance(case.attack, Diagnosable) else torch.tensor(torch.nan)
     trial = Trial(
         attack,
         guess.status.value,
@@ -209,7 +209,7 @@ def _attack_and_judge(
         ranks=None if judged.ranks is None else tuple(judged.ranks.tolist()),
         label_accuracy=judged.label_accuracy,
         losses=_numbers(guess.losses),
-        loss_at_truth=at_truth,
+        loss_at_truth=_numbers(at_truth.reshape(1))[0],
     )
     return trial, judged.matched.cpu(), judged.unscored
 

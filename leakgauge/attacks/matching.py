@@ -79,7 +79,7 @@ class Matching:
 
     def loss_at(self, seen: Observation, batch: Batch, /) -> Tensor:
         """The objective at a batch: 0 at the truth, up to the priors, for a replay that repeats the client."""
-        return self._loss(seen, batch, self.likelihood, self.replay)
+        return self._loss(settle(seen).seen, batch, self.likelihood, self.replay)
 
     def _loss(self, seen: Observation, batch: Batch, likelihood: Likelihood, replay: Replay) -> Tensor:
         with sdpa_kernel(SDPBackend.MATH):  # the only attention kernel that can be differentiated twice on every device

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from leakgauge.algorithm import algorithm
-from leakgauge.protocols import Attack, Informable
-from leakgauge.types import Capability, Observation, Reconstruction, Rng, Tick
+from leakgauge.protocols import Attack, Diagnosable, Informable
+from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
 
 
 @final
@@ -37,13 +37,17 @@ class WithoutJumps:
 
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
         """Return what the attack makes of the update without jumps. Raises what it raises."""
-        rounds = [_cleaned(one) for one in seen.earlier]
-        return self.attack.run(replace(_cleaned(seen), earlier=tuple(rounds)), rng=rng, tick=tick)
+        return self.attack.run(_cleaned(seen), rng=rng, tick=tick)
+
+    def loss_at(self, seen: Observation, batch: Batch, /) -> Tensor:
+        """The attack's objective at a batch, on the update without jumps; nan for an attack that has none."""
+        return self.attack.loss_at(_cleaned(seen), batch) if isinstance(self.attack, Diagnosable) else batch.x.new_tensor(torch.nan)
 
 
 def _cleaned(seen: Observation) -> Observation:
     delta = {name: _without_jumps(seen.model.params[name], value) for name, value in seen.update.delta.items()}
-    return replace(seen, update=replace(seen.update, delta=delta))
+    earlier = tuple(_cleaned(one) for one in seen.earlier)
+    return replace(seen, update=replace(seen.update, delta=delta), earlier=earlier)
 
 
 def _without_jumps(before: Tensor, delta: Tensor) -> Tensor:
