@@ -130,7 +130,7 @@ TABLE = [
     Row("attack", "analytic", Analytic(), {"victim": FLAT}),
     Row("attack", "dlm", dlm(search=LBFGS_FEW, restarts=2), {"client": FedAvg(epochs=2)}),
     Row("attack", "dlm_plus", dlm_plus(search=LBFGS_FEW, restarts=1), {"client": FedAvg(epochs=2)}),
-    Row("attack", "sme", sme(steps=3), {"bounded": True, "examples": 2, "client": FedAvg(epochs=2)}),
+    Row("attack", "sme", sme(steps=3, learning_rate=0.1), {"bounded": True, "examples": 2, "client": FedAvg(epochs=2)}),
     Row("attack", "scale_free", scale_free(search=LBFGS_FEW), {"bounded": True, "examples": 2, "client": FedAvg(epochs=2)}),
     Row(
         "attack",

@@ -11,7 +11,10 @@ from torch import nn
 from leakgauge.algorithm import Count, algorithm
 from leakgauge.attacks.analytic import Analytic
 from leakgauge.attacks.dlg import dlg
+from leakgauge.attacks.dlm import dlm
+from leakgauge.attacks.dlm_plus import dlm_plus
 from leakgauge.attacks.floors import MeanImage, RandomImage, prior_only
+from leakgauge.attacks.general_deep_leakage import general_deep_leakage
 from leakgauge.attacks.gradinversion import gradinversion
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.idlg import idlg
@@ -26,8 +29,11 @@ from leakgauge.attacks.priors.l2 import L2
 from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient
+from leakgauge.attacks.replays.unrolled import Unrolled
+from leakgauge.attacks.scale_free import scale_free
 from leakgauge.attacks.searches import adam as searching
 from leakgauge.attacks.searches.lbfgs import LBFGS
+from leakgauge.attacks.sme import sme
 from leakgauge.attacks.spaces.pixels import Pixels
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
@@ -384,7 +390,13 @@ class SmoothNormed:
 
 SEARCH = LBFGS(steps=40)
 STEEP = {"steps": 200, "gradient": 100.0, "batchnorm": 0.01}  # the paper's weights are those of a far larger network
+GENTLE = {"total_variation": 1e-4, "scale": 1e-4, "clip": 1e-4}  # one image of a small network is determined without a prior
+WOLFE = LBFGS(steps=20, line_search="strong_wolfe")
 HEAVY = FedAvg(epochs=4, optimizer=SGD(learning_rate=0.1, momentum=0.9))
+ONCE = FedAvg(optimizer=SGD(learning_rate=0.01))
+SEVERAL = replace(ONCE, epochs=5)
+REPEATED = Unrolled(steps=4, optimizer=SGD(momentum=0.9))
+SIGMOID = MLP(hidden=(16,), activation="sigmoid")
 GOLDENS = {
     # attack, side of the image, victim, steps of training, client, dB measured
     "dlg": (dlg(search=SEARCH, restarts=2), 8, LeNet(), 0, FedSGD(), 60.4),
@@ -394,6 +406,12 @@ GOLDENS = {
     "inverting_gradients trained": (inverting_gradients(steps=200, total_variation=1e-4), 8, SmoothNormed(), 20, FedSGD(), 22.0),
     "gradinversion": (gradinversion(**STEEP, group=None), 8, SmoothNormed(), 3, FedSGD(), 28.4),
     "gradinversion group": (gradinversion(**STEEP, group=GroupConsistency(members=2)), 8, SmoothNormed(), 3, FedSGD(), 31.9),
+    "general_deep_leakage": (general_deep_leakage(search=WOLFE, **GENTLE), 8, LeNet(), 0, FedSGD(), 42.6),
+    "dlm": (dlm(starts=(100.0,), search=LBFGS(steps=15), restarts=2), 8, SIGMOID, 0, ONCE, 119.9),
+    "dlm_plus": (dlm_plus(search=SEARCH, restarts=2), 8, LeNet(), 0, ONCE, 57.3),
+    "sme": (sme(steps=150, learning_rate=0.1, total_variation=1e-5), 8, LeNet(), 0, SEVERAL, 31.5),
+    "scale_free": (scale_free(search=LBFGS(steps=15), total_variation=1e-4, restarts=1), 8, SIGMOID, 0, HEAVY, 38.7),
+    "scale_free unrolled": (scale_free(replay=REPEATED, search=LBFGS(steps=15), restarts=1), 8, SIGMOID, 0, HEAVY, 54.1),
     "analytic": (Analytic(), 16, MLP(hidden=(64,)), 0, FedSGD(), 80.0),
 }
 
