@@ -169,8 +169,8 @@ X, Y = SECRET
         ({"defenses": "clipping"}, "defenses: got 'clipping', expected a list"),
         ({"threat": "sever"}, "threat: got 'sever', did you mean 'server'?"),
         (
-            {"threat": "eavesdropper"},
-            "threat: 'eavesdropper' does not grant count, which the attack Analytic needs; choose weights or server or informed or adaptive",
+            {"threat": "eavesdropper", "attack": "dlg"},
+            "threat: 'eavesdropper' does not grant procedure, which the attack Matching needs; choose server or informed or adaptive",
         ),
         ({"device": "cuda:99"}, "device: got 'cuda:99' ("),
         ({"device": "toaster"}, "device: got 'toaster' ("),

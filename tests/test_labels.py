@@ -18,6 +18,7 @@ from leakgauge.attacks.labels.geng import Geng
 from leakgauge.attacks.labels.ilrg import ILRG
 from leakgauge.attacks.labels.integers import weigh
 from leakgauge.attacks.labels.known import Known
+from leakgauge.attacks.labels.last_layer import look, scatter
 from leakgauge.attacks.labels.llg import LLG
 from leakgauge.attacks.labels.rounding import spelled_out, whole
 from leakgauge.attacks.settling import is_reversed, settle
@@ -135,6 +136,35 @@ def test_a_scale_is_found_by_the_counts_being_integers():
     assert found.factor == pytest.approx(100, rel=1e-2)
     torch.testing.assert_close(found.counts.round(), true.double())
     torch.testing.assert_close(weigh(32 * chances, slope, torch.full((4,), 0.02), 32, factor=100.0).counts, true.double())
+
+
+def test_scatter_says_how_large_a_scale_is_that_integers_leave_open():
+    true = torch.tensor([10.0, 15.0, 12.0, 9.0, 13.0, 16.0, 11.0, 14.0, 12.0, 16.0])
+    offset = torch.full((10,), 12.8)
+    slope, errors = (offset - true) / 50, torch.full((10,), 1.5)  # the factor is 50; errors hide the integers
+    alone = weigh(offset, slope, errors, 128, factor=None)
+    told = weigh(offset, slope, errors, 128, factor=None, scatter=50 / 0.9**0.5)
+    assert told.factor == pytest.approx(50, rel=0.35)
+    assert abs(math.log(alone.factor / 50)) > 2 * abs(math.log(told.factor / 50))
+    assert (told.counts - true).abs().sum() < (alone.counts - true).abs().sum()
+
+
+@pytest.mark.parametrize("rate", [0.03, 1e-3])
+@pytest.mark.parametrize("count", [16, 64])
+def test_scatter_is_the_factor_of_the_update(count, rate):
+    found = []
+    for seed in range(4):
+        seen = case_of(VICTIMS["lenet"], chance_labels(count, seed), seed).observe(
+            FedAvg(optimizer=SGD(learning_rate=rate)), threat=WEIGHTS
+        )
+        found.append(math.log(scatter(look(seen, 256, "pink", rng=stream(seed)), count) * 0.9**0.5 * rate))
+    assert abs(sum(found) / 4) < 0.5  # within a factor of 1.6 of 1 / rate; these images are no photographs
+
+
+def test_one_example_does_not_scatter():
+    seen = case_of(VICTIMS["lenet"], [3]).observe(ONE_STEP, threat=WEIGHTS)
+    layer = look(seen, 64, "pink", rng=stream(0))
+    assert scatter(layer, 1) is None
 
 
 def test_nothing_moves_no_class():

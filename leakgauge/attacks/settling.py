@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from leakgauge import tree
 from leakgauge.anatomy import check_moved
 from leakgauge.attacks.labels.counts import posterior
-from leakgauge.attacks.labels.last_layer import look, moved_answers
+from leakgauge.attacks.labels.last_layer import look, moved_answers, scatter
 from leakgauge.errors import OutOfScope
 from leakgauge.rng import stream
 from leakgauge.types import Capability, Observation
@@ -56,7 +56,10 @@ def is_reversed(seen: Observation) -> bool:
     try:
         layer = look(seen, _DUMMIES, "pink", rng=stream(0, "settling"))
         chances = moved_answers(layer, layer.found, seen.model)
-        ahead, behind = (posterior(chances, sums, seen.update.examples, None).evidence for sums in (layer.sums, -layer.sums))
+        size = scatter(layer, seen.update.examples)
+        ahead, behind = (
+            posterior(chances, sums, seen.update.examples, None, scatter=size).evidence for sums in (layer.sums, -layer.sums)
+        )
     except OutOfScope:
         return False
     return behind - ahead > _DOUBT

@@ -11,7 +11,7 @@ from torch import Tensor
 from leakgauge.algorithm import Count, algorithm
 from leakgauge.attacks.labels.dummies import Images, answers
 from leakgauge.attacks.labels.integers import Posterior, weigh
-from leakgauge.attacks.labels.last_layer import LastLayer, known_factor, look, moved_answers
+from leakgauge.attacks.labels.last_layer import LastLayer, known_factor, look, moved_answers, scatter
 from leakgauge.attacks.labels.rounding import spelled_out, whole
 from leakgauge.types import Capability, Model, Observation, Rng
 
@@ -22,10 +22,10 @@ class Counts:
     """The counts K (p - k db), with four things that Geng's rule lacks.
 
     The probabilities p are those of dummies that were moved, in the last layer, to the mean embedding of the batch, which the
-    update gives away whatever its scale. The factor k, where it is not granted, is weighed by Bayes' rule: counts are integers and
-    none is negative. A trained net is right on average (see `posterior`). And p may have changed while the client trained: p at
-    the weights before is weighed against p along the line from the weights before to those after, by what either makes of the
-    integers. Raises OutOfScope as `look` does.
+    update gives away whatever its scale. The factor k, where it is not granted, is weighed by Bayes' rule: counts are integers,
+    none is negative, and embeddings scatter by so much and no more. A trained net is right on average (see `posterior`). And p may
+    have changed while the client trained: p at the weights before is weighed against p along the line from the weights before to
+    those after, by what either makes of the integers. Raises OutOfScope as `look` does.
     """
 
     images: Images = "pink"
@@ -39,9 +39,9 @@ class Counts:
     def infer(self, seen: Observation, count: int, /, *, rng: Rng) -> Tensor:
         """Return `count` classes, sorted."""
         layer = look(seen, self.samples, self.images, rng=rng)
-        factor = known_factor(seen)
+        factor, size = known_factor(seen), scatter(layer, count)
         guesses = [
-            posterior(chances, layer.sums, count, factor, is_calibrated=is_calibrated)
+            posterior(chances, layer.sums, count, factor, scatter=size, is_calibrated=is_calibrated)
             for chances in _histories(layer, seen)
             for is_calibrated in (False, True)
         ]
@@ -50,17 +50,25 @@ class Counts:
         return spelled_out(whole(torch.as_tensor(mean), count)).to(layer.rows.device)
 
 
-def posterior(chances: Tensor, sums: Tensor, count: int, factor: float | None, *, is_calibrated: bool = False) -> Posterior:
+def posterior(
+    chances: Tensor,
+    sums: Tensor,
+    count: int,
+    factor: float | None,
+    *,
+    scatter: float | None = None,
+    is_calibrated: bool = False,
+) -> Posterior:
     """What the bias's update `sums` says, given what stand-ins are answered: probabilities [n, classes].
 
     A trained net is right on average: for real examples of all classes its mean probabilities are even, whatever it makes of
-    dummies. With `is_calibrated`, the truth is taken to lie halfway, give or take as much.
+    dummies. With `is_calibrated`, the truth is taken to lie halfway, give or take as much. `scatter` as in `weigh`.
     """
     mean, spread = chances.mean(dim=0), chances.std(dim=0) * (1 / count + _BIAS**2) ** 0.5
     if is_calibrated:
         pull = (1 / len(mean) - mean) / 2
         mean, spread = mean + pull, (spread.square() + pull.square()).sqrt()
-    return weigh(count * mean, count * sums, count * spread, count, factor=factor)
+    return weigh(count * mean, count * sums, count * spread, count, factor=factor, scatter=scatter)
 
 
 def _histories(layer: LastLayer, seen: Observation) -> list[Tensor]:

@@ -61,10 +61,25 @@ def moved_answers(layer: LastLayer, found: Answers, model: Model) -> Tensor:
     return (found.logits + moved @ model.params[head(model).weight].T).softmax(dim=1)
 
 
+def scatter(layer: LastLayer, count: int) -> float | None:
+    """How large the factor of an update is by the scatter of embeddings, for labels of variance 1; None for one example.
+
+    The weights' update is the mean of (p - y) o^T over examples with embeddings o. What is left of it without the bias's update
+    times the mean embedding is a sum of `count` terms that do not line up, so its size is sqrt(tr Cov(o) Var(y) / count), and the
+    stand-ins have that covariance. The update's own size, divided by it, is its scale, whatever the learning rate.
+    """
+    middle = layer.sums @ layer.rows / layer.sums.square().sum().clamp_min(torch.finfo(layer.sums.dtype).tiny)
+    left = float((layer.rows - torch.outer(layer.sums, middle)).norm())
+    spread = float(layer.found.embeddings.var(dim=0).sum()) ** 0.5
+    return None if count < 2 or left <= _LEAST_SCATTER * float(layer.rows.norm()) else spread / (count**0.5 * left)
+
+
 def known_factor(seen: Observation) -> float | None:
     """What the update is to be multiplied by to be a mean gradient; None where that is not granted."""
     return None if not seen.update.scale else 1 / seen.update.scale
 
 
+_LEAST_SCATTER = 1e-5
+"""Of the weights' update: below, what is left is rounding."""
 _LEAST_MEAN = 1e-3
 """Of the mean square of embeddings; chance alone leaves one part in the number of samples."""
