@@ -170,7 +170,7 @@ X, Y = SECRET
         ({"threat": "sever"}, "threat: got 'sever', did you mean 'server'?"),
         (
             {"threat": "eavesdropper", "attack": "dlg"},
-            "threat: 'eavesdropper' does not grant procedure, which the attack Matching needs; choose server or informed or adaptive",
+            "threat: 'eavesdropper' does not grant procedure, which the attack Matching needs; choose server or informed",
         ),
         ({"device": "cuda:99"}, "device: got 'cuda:99' ("),
         ({"device": "toaster"}, "device: got 'toaster' ("),
