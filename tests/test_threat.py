@@ -345,7 +345,7 @@ def test_an_adversary_gets_by_with_less_than_everything():
     assert isinstance(found.batch, Batch)
 
 
-WITHHELD = [
+KEPT_BACK = [
     {Capability.SCALE},
     {Capability.PROCEDURE},
     {Capability.COUNT},
@@ -353,7 +353,7 @@ WITHHELD = [
 ]
 
 
-@pytest.mark.parametrize("withheld", WITHHELD, ids=lambda one: "+".join(sorted(one)))
+@pytest.mark.parametrize("withheld", KEPT_BACK, ids=lambda one: "+".join(sorted(one)))
 @pytest.mark.parametrize("row", [row for row in rows("attack") if row.name in ("dlm", "dlm_plus", "sme", "scale_free")], ids=str)
 def test_an_attack_on_weights_runs_whatever_is_withheld(row, withheld):
     seen = sample(examples=2).observe(FedAvg(epochs=2), threat=ThreatModel("partial", SERVER.grants - withheld))

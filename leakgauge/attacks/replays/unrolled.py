@@ -62,9 +62,9 @@ class Unrolled:
         return _AtRate(self, (self.pace * point[_NAME]).exp())
 
     def remarks(self, start: Point, end: Point, /) -> tuple[str, ...]:
-        """Tell the rate that was found."""
+        """Tell the rate that was found; a likelihood without scale leaves it loose, for the path alone depends on it."""
         found = float((self.pace * end[_NAME]).exp())
-        return (f"Local training was replayed with {self.steps} steps; the learning rate found is {found:.3g}.",)
+        return (f"Local training was replayed with {self.steps} steps, at a learning rate of {found:.3g} in the end.",)
 
     def train(self, seen: Observation, batch: Batch, rate: Tensor) -> Params:
         """Return weights before minus after `steps` steps at a rate, a scalar; differentiable in both."""
