@@ -141,7 +141,7 @@ def test_bad_input_found_while_running_is_exit_code_2(run, file, tmp_path):
         (["gate", "EMPTY", "-p", "POLICY"], "holds no audit"),
         (["gate", "EMPTY", "-p", "missing.yaml"], "policy: "),
         (["list", "attak"], "did you mean 'attack'"),
-        (["show", "dgl"], "did you mean 'dlg'"),
+        (["show", "dlgg"], "did you mean 'dlg'"),
         (["show", "attack.nothing_like_it"], "name: nothing is called"),
     ],
 )
