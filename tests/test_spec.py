@@ -220,7 +220,7 @@ def test_build_reads_every_kind_of_setting():
         ({"stepz": 1}, "attack.stepz: got 1, but attack 'algorithms:Everything' has no such setting; did you mean 'steps'?"),
         ({"rate": {1}}, "attack.rate: got [1], expected a number"),
         ({"rate": object}, "attack.rate: got <class 'object'>, expected a value that a file can hold"),
-        ({"likelihood": None}, "attack.likelihood: got None, expected a name of the family likelihood (known: cosine, free_scale, gaussian, "),
+        ({"likelihood": None}, "attack.likelihood: got None, expected a name of the family likelihood (known: cosine, "),
         ({"labels": "know"}, "attack.labels: no labels is called 'know', did you mean 'known'?"),
         ({"labels": {"nam": "known"}}, "attack.labels.nam: got 'known', but there is no such setting; did you mean 'name'?"),
         ({"labels": {"steps": 1}}, "attack.labels.name: got None, expected a name of the family labels (known: "),
@@ -247,7 +247,7 @@ def test_a_setting_that_does_not_fit(change, expected):
     ("config", "expected"),
     [
         ({"name": "algorithms:Everything"}, "attack.must: is missing, expected a value; add it"),
-        ("matching", "attack.likelihood: is missing, expected a name of the family likelihood (known: cosine, free_scale, gaussian, "),
+        ("matching", "attack.likelihood: is missing, expected a name of the family likelihood (known: cosine, "),
         (3, "attack: got 3, expected a name of the family attack (known: analytic, "),
         ("algorithms:Reserved", "attack: 'algorithms:Reserved' has a setting called 'name', which holds "),
         ("algorithms:unannotated", "algorithms:unannotated: parameter 'steps' cannot be set from a file, expected a "),
