@@ -21,7 +21,7 @@ BASE = {
     "victim": "lenet",
     "client": {"name": "fedavg", "epochs": 10, "optimizer": {"name": "sgd", "learning_rate": 0.01}},
     "threat": "weights",
-    "attack": {"name": "scale_free", "restarts": 1, "search": {"name": "lbfgs", "steps": 40}},
+    "attack": {"name": "scale_free", "restarts": 1, "search": {"name": "lbfgs", "steps": 30}},
     "metrics": {"psnr": "psnr", "ssim": "ssim"},
     "controls": ["blind"],
 }
@@ -72,7 +72,7 @@ EPOCHS = Block(
             SURROGATE: ATTACKS[SURROGATE],
         },
         "epochs": levels("client.epochs", (1, 4)),
-        "batch size": levels("client.batch_size", (2, 4, 8)),
+        "batch size": levels("client.batch_size", (2, 8)),
         "seed": levels("seed", range(2)),
     },
     quick={"seed": ()},
