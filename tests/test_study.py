@@ -179,6 +179,7 @@ def test_what_ended_without_a_guess_counts_with_the_worst_score():
     assert sample.scores() == (0.0, 0.0, 11.0, 12.0, 12.0, 13.0)
     assert sample.scores("mse")[:2] == (1.0, 1.0)
     assert sample.mean().value == pytest.approx((0 + 0.5 + 0.5) / 3)
+    assert sample.mean().interval == (0.0, 1.0)  # a share, whatever the t interval of three numbers says
     assert concluded(made, found, there).tables[0].series[0].cells[0].blank == 1
 
 

@@ -78,7 +78,10 @@ class Sample:
     def mean(self, metric: str = LABELS, trial: str = ATTACK) -> Statistic:
         """The mean over all audits, of the mean over the examples of each; examples of one batch are not independent."""
         values = self._by_audit(metric, trial, fmean)
-        return Statistic(fmean(values), len(values), mean_interval(values))
+        interval = mean_interval(values)
+        if interval is not None and metric == LABELS:  # a share: the t interval knows nothing of its ends
+            interval = (max(interval[0], 0.0), min(interval[1], 1.0))
+        return Statistic(fmean(values), len(values), interval)
 
     def share(self, threshold: float = 20.0, metric: str = "psnr", trial: str = ATTACK) -> Statistic:
         """The share of all examples whose score reaches the threshold."""
