@@ -284,6 +284,12 @@ def test_the_sign_is_that_of_a_gradient_whichever_way_it_came(victim, count):
     assert plain.notes == ()
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_the_sign_of_many_local_steps_is_not_taken_for_reversed(seed):
+    client = FedAvg(epochs=10, optimizer=SGD(learning_rate=0.03))
+    assert not is_reversed(case_of(LeNet(), chance_labels(8, seed), seed).observe(client, threat=WEIGHTS))
+
+
 def test_the_sign_is_kept_where_the_scale_is_granted_or_nothing_tells():
     seen = case_of(VICTIMS["convnet"], [1, 1, 2]).observe(ONE_STEP, threat=SERVER)
     backward = replace(seen, update=replace(seen.update, delta=tree.apply(torch.neg, seen.update.delta)))

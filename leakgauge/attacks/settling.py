@@ -62,7 +62,8 @@ def is_reversed(seen: Observation) -> bool:
         )
     except OutOfScope:
         return False
-    return behind - ahead > _DOUBT
+    # After many local steps neither sign explains the layer, and which one fails worse says nothing.
+    return behind > 0 and behind - ahead > _DOUBT
 
 
 def _counted(seen: Observation) -> Settled:
