@@ -41,6 +41,8 @@ def work(channel: Connection, environment: Mapping[str, str], payload: bytes) ->
     os.environ.update(environment)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
+        # Made by the process that started this one and handed over its own pipe, as multiprocessing does with every argument: no
+        # file and nothing from outside is ever unpickled.
         task, store, runtime, job = pickle.loads(payload)
         outcome = job(task.spec, runtime, _Throttled(channel))
         record = replace(outcome.record, key=task.key, name=task.name, seed=task.seed, spec=task.spec)

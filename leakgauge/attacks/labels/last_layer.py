@@ -56,8 +56,7 @@ def moved_answers(layer: LastLayer, found: Answers, model: Model) -> Tensor:
     Row n of the weights' update is the bias's times a mean embedding (Geiping et al., NeurIPS 2020, Prop. 3.1, for the last
     layer); the factor of the update cancels. All rows together give it by least squares.
     """
-    middle = layer.sums @ layer.rows / layer.sums.square().sum().clamp_min(torch.finfo(layer.sums.dtype).tiny)
-    moved = middle - found.embeddings.mean(dim=0)
+    moved = _mean_embedding(layer) - found.embeddings.mean(dim=0)
     return (found.logits + moved @ model.params[head(model).weight].T).softmax(dim=1)
 
 
@@ -68,10 +67,15 @@ def scatter(layer: LastLayer, count: int) -> float | None:
     times the mean embedding is a sum of `count` terms that do not line up, so its size is sqrt(tr Cov(o) Var(y) / count), and the
     stand-ins have that covariance. The update's own size, divided by it, is its scale, whatever the learning rate.
     """
-    middle = layer.sums @ layer.rows / layer.sums.square().sum().clamp_min(torch.finfo(layer.sums.dtype).tiny)
-    left = float((layer.rows - torch.outer(layer.sums, middle)).norm())
+    left = float((layer.rows - torch.outer(layer.sums, _mean_embedding(layer))).norm())
     spread = float(layer.found.embeddings.var(dim=0).sum()) ** 0.5
     return None if count < 2 or left <= _LEAST_SCATTER * float(layer.rows.norm()) else spread / (count**0.5 * left)
+
+
+def _mean_embedding(layer: LastLayer) -> Tensor:
+    """The embedding [width] that all rows of the weights' update agree on best, whatever its scale."""
+    middle: Tensor = layer.sums @ layer.rows / layer.sums.square().sum().clamp_min(torch.finfo(layer.sums.dtype).tiny)
+    return middle
 
 
 def known_factor(seen: Observation) -> float | None:

@@ -8,8 +8,8 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from leakgauge import tree
 from leakgauge.algorithm import NonNegative, Share, algorithm
+from leakgauge.attacks.likelihoods.cosine import Cosine
 from leakgauge.autodiff import loss_gradient
 from leakgauge.protocols import Point, Replay
 from leakgauge.types import Batch, Capability, Observation, Params
@@ -41,7 +41,7 @@ class Surrogate:
         """Return the gradient at the share, of eleven, where it points most as the update does."""
         with torch.no_grad():
             shares = [step / _PARTS for step in range(_PARTS + 1)]
-            best = max(shares, key=lambda share: _cosine(self.gradient(seen, batch, share), seen.update.delta))
+            best = min(shares, key=lambda share: float(Cosine()(self.gradient(seen, batch, share), seen.update.delta)))
         return self.gradient(seen, batch, best)
 
     def unknowns(self, seen: Observation, /, *, restart: int) -> Point:
@@ -77,9 +77,3 @@ class _At:
 
     def __call__(self, seen: Observation, batch: Batch, /) -> Params:
         return self.surrogate.gradient(seen, batch, self.share)
-
-
-def _cosine(gradient: Params, delta: Params) -> float:
-    inner = torch.stack([(gradient[name] * value).sum() for name, value in delta.items()]).sum()
-    squares = tree.squared_norm({name: gradient[name] for name in delta}) * tree.squared_norm(delta)
-    return float(inner / squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt())
