@@ -88,16 +88,17 @@ def check_slopes(likelihood, guess, seen, step=1e-6):
 
 # Profiled
 
-SCALES = [step / 2000 for step in range(3000)]  # from 0 to 1.5
+SCALES = [step / 2000 for step in range(-3000, 3000)]  # from -1.5 to 1.5
 
 
 def unexplained(guess, seen, groups):
-    """The least of |D - k g|^2 / |D|^2 over many k >= 0, each group of tensors with a k of its own."""
+    """The least of |D - k g|^2 / |D|^2 over many k, each group with a k of its own; mirrored at 1 where the best k is below 0."""
     left = 0.0
     for names in groups:
         pairs = list(zip(numbers(guess, *names), numbers(seen, *names), strict=True))
-        left += min(sum((theirs - scale * ours) ** 2 for ours, theirs in pairs) for scale in SCALES)
-    return left / sum(number**2 for number in numbers(seen))
+        least, best = min((sum((theirs - scale * ours) ** 2 for ours, theirs in pairs), scale) for scale in SCALES)
+        left += least if best >= 0 else 2 * sum(theirs**2 for _, theirs in pairs) - least
+    return left / sum(number**2 for number in numbers(seen, *(name for names in groups for name in names)))
 
 
 @pytest.mark.parametrize(("per", "groups"), [("update", ["abc"]), ("tensor", ["a", "b", "c"])])
@@ -111,6 +112,9 @@ def test_profiled_is_the_least_over_all_scales(per, groups):
     half_turned = {**guess, "b": -guess["b"]}
     assert float(likelihood(half_turned, seen)) == pytest.approx(3 * unexplained(half_turned, seen, groups), rel=1e-5)
     check_slopes(likelihood, half_turned, seen)
+    turned = times(-1.0, guess)
+    assert float(likelihood(turned, seen)) == pytest.approx(3 * unexplained(turned, seen, groups), rel=1e-5)
+    check_slopes(likelihood, turned, seen)
     partly = {name: seen[name] for name in "ab"}
     left = unexplained(guess, partly, ["ab"] if per == "update" else ["a", "b"])
     assert float(likelihood(guess, partly)) == pytest.approx(3 * left, rel=1e-5)
@@ -123,7 +127,7 @@ def test_profiled_sees_no_scale_but_the_sign(per):
     for factor in (1e-12, 1e12):
         assert float(likelihood(times(factor, guess), seen)) == pytest.approx(float(likelihood(guess, seen)), rel=1e-9)
         assert float(likelihood(guess, times(factor, seen))) == pytest.approx(float(likelihood(guess, seen)), rel=1e-9)
-    assert float(likelihood(times(-1.0, seen), seen)) == 2.0
+    assert float(likelihood(times(-1.0, seen), seen)) == 4.0
     assert float(likelihood(times(0.0, seen), seen)) == 2.0
     apart = {name: (place + 1) * value for place, (name, value) in enumerate(seen.items())}
     assert (float(likelihood(apart, seen)) < 1e-12) == (per == "tensor")
