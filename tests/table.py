@@ -35,6 +35,7 @@ from leakgauge.attacks.likelihoods.masked import Masked
 from leakgauge.attacks.likelihoods.profiled import Profiled
 from leakgauge.attacks.likelihoods.sign_agreement import SignAgreement
 from leakgauge.attacks.likelihoods.uninformative import Uninformative
+from leakgauge.attacks.likelihoods.without import Without
 from leakgauge.attacks.matching import Matching
 from leakgauge.attacks.priors.batchnorm import BatchNormStatistics
 from leakgauge.attacks.priors.clip import Clip
@@ -72,6 +73,7 @@ from leakgauge.defenses.pruning import Pruning
 from leakgauge.defenses.qsgd import QSGD
 from leakgauge.defenses.secure_aggregation import SecureAggregation
 from leakgauge.defenses.sign import Sign
+from leakgauge.defenses.soteria import Soteria
 from leakgauge.defenses.topk import TopK
 from leakgauge.defenses.weight_noise import WeightNoise
 from leakgauge.defenses.weight_sparsification import WeightSparsification
@@ -182,6 +184,8 @@ TABLE = [
     Row("defense", "mixup", Mixup()),
     Row("defense", "partial_sharing", PartialSharing(share=("*.weight",))),
     Row("defense", "secure_aggregation", SecureAggregation(clients=2)),
+    Row("defense", "soteria", Soteria(share=0.5)),
+    Row("defense", "soteria", Soteria(), {"victim": FLAT, "client": FedAvg(epochs=2)}),
     Row("defense", "weight_noise", WeightNoise(), {"client": FedAvg(epochs=2)}),
     Row("defense", "weight_noise", WeightNoise(distribution="gaussian", clip=1.0)),
     Row("defense", "weight_sparsification", WeightSparsification(), {"client": FedAvg(epochs=2)}),
@@ -207,6 +211,7 @@ TABLE = [
     Row("likelihood", "sign_agreement", SignAgreement(weight=2.0)),
     Row("likelihood", "masked", Masked()),
     Row("likelihood", "masked", Masked(likelihood=Cosine())),
+    Row("likelihood", "without", Without(drop=("bias",))),
     Row("likelihood", "uninformative", Uninformative()),
     Row("metric", "mse", MSE()),
     Row("metric", "psnr", PSNR()),

@@ -25,6 +25,7 @@ from leakgauge.defenses.pruning import Pruning
 from leakgauge.defenses.qsgd import QSGD
 from leakgauge.defenses.secure_aggregation import SecureAggregation
 from leakgauge.defenses.sign import Sign
+from leakgauge.defenses.soteria import Soteria
 from leakgauge.defenses.topk import TopK
 from leakgauge.defenses.weight_noise import WeightNoise
 from leakgauge.defenses.weight_sparsification import WeightSparsification
@@ -49,6 +50,7 @@ DEFENSES = {
     "mixup": Mixup(),
     "partial_sharing": PartialSharing(share=("*.weight",)),
     "secure_aggregation": SecureAggregation(clients=2),
+    "soteria": Soteria(share=0.5),
     "weight_noise": WeightNoise(),
     "weight_sparsification": WeightSparsification(share=0.4),
 }
@@ -161,7 +163,7 @@ def test_nothing_is_mutated(name, model, batch):
     inner = FedSGD()(model, batch).delta
     kept = tree.detach(inner)
     params = tree.detach(model.params)
-    if name not in {"dp_sgd", "mixup", "secure_aggregation", "weight_noise", "weight_sparsification"}:
+    if name not in {"dp_sgd", "mixup", "secure_aggregation", "soteria", "weight_noise", "weight_sparsification"}:
         sent(DEFENSES[name], inner, rng=stream(0))
     DEFENSES[name].protect(FedSGD())(model, batch, rng=stream(0))
     assert equal(inner, kept)

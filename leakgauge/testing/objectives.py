@@ -37,7 +37,7 @@ def check_likelihood(likelihood: Likelihood) -> None:
     for guess in (other, seen, {name: torch.zeros_like(value) for name, value in seen.items()}):
         leaves = {name: value.clone().requires_grad_() for name, value in guess.items()}
         loss = likelihood(leaves, seen)
-        slopes = torch.autograd.grad(loss, list(leaves.values())) if loss.requires_grad else ()
+        slopes = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True) if loss.requires_grad else ()
         expect(all(bool(slope.isfinite().all()) for slope in slopes), f"{who}: has a gradient that is not finite")
 
 

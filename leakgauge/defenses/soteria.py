@@ -1,0 +1,123 @@
+"""Soteria: the representation behind a linear layer is perturbed (Sun et al., CVPR 2021, arXiv 2012.06043)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from leakgauge.algorithm import OpenShare, algorithm
+from leakgauge.defenses.transformed import exchange_gradient
+from leakgauge.errors import UsageError, suggestion
+from leakgauge.protocols import GradientRule
+from leakgauge.types import Batch, Client, Model, Rng, Update
+
+_AT_ONCE = 64
+_OFFSET = 0.1
+
+
+@final
+@algorithm
+class Soteria:
+    """Sets columns of one linear layer's weight update to zero: those of the `share` of its inputs with the lowest score.
+
+    The layer's input r is the representation. Its entry i scores |d r_i / d x| / (|r_i| + 0.1): an image has to change most for
+    an entry of low score to vanish, so that without it a match leads furthest astray. As in the released code, scores are summed
+    over the batch (here averaged, which ranks them alike) and entries at or above the quantile `share` stay. `layer` None is the
+    first linear layer after the last convolution; without convolutions the second one, for the first sees the image itself.
+
+    Nothing is drawn. Scores are those of the received weights and the batch that is handed in, in evaluation mode and pixels; of
+    local training, the difference of the weights is masked.
+    """
+
+    share: OpenShare = 0.8
+    layer: str | None = None
+
+    def protect(self, client: Client, /) -> Client:
+        """Return the client with a masked layer."""
+        return Perturbed(client, self)
+
+    def defended(self, model: Model) -> str:
+        """Return the name of the layer. Raises UsageError where the model has no linear layer of that name, or none to choose."""
+        layers = {name: layer for name, layer in model.net.named_modules() if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)}
+        linear = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)]
+        if self.layer is not None:
+            if self.layer not in linear:
+                raise UsageError(f"Soteria.layer: {self.layer!r} is no linear layer of the model, {suggestion(self.layer, linear)}")
+            return self.layer
+        names = list(layers)
+        last = max((place for place, name in enumerate(names) if name not in linear), default=0)
+        after = [name for name in names[last + 1 :] if name in linear]
+        if not after:
+            raise UsageError(
+                "Soteria.layer: got none, expected a linear layer behind another layer, and the model has no such; "
+                "choose another victim, or name the layer"
+            )
+        return after[0]
+
+    def kept(self, model: Model, x: Tensor) -> Tensor:
+        """Return 1 for the entries of the representation whose columns are sent and 0 for the others: [features]."""
+        scores = sensitivity(model, self.defended(model), x)
+        # The smallest score that is not below the interpolated quantile; the slack is for rounding in the product.
+        place = math.ceil(self.share * (len(scores) - 1) - 1e-9)
+        return (scores >= scores.kthvalue(place + 1).values).to(x.dtype)
+
+
+@final
+@dataclass(frozen=True)
+class Perturbed:
+    """A client that leaves columns of one layer out of its update. The mask has no derivative, as far as a replay is concerned."""
+
+    client: Client
+    defense: Soteria
+
+    def __call__(self, model: Model, batch: Batch, /, *, rng: Rng | None = None) -> Update:
+        """Return the masked update; one without the layer's weight is sent as it was."""
+        update = self.client(model, batch, rng=rng)
+        weight = f"{self.defense.defended(model)}.weight"
+        if weight not in update.delta:
+            return update
+        masked = update.delta[weight] * self.defense.kept(model, batch.x)
+        return replace(update, delta={**update.delta, weight: masked})
+
+    def with_gradient(self, rule: GradientRule, /) -> Client:
+        """Return this defense around the client with another gradient rule. Raises UsageError where that has none."""
+        return replace(self, client=exchange_gradient(self.client, rule))
+
+
+def sensitivity(model: Model, layer: str, x: Tensor) -> Tensor:
+    """The scores |d r_i / d x| / (|r_i| + 0.1) of a layer's inputs, averaged over pixels [n, *shape]: [features].
+
+    Raises UsageError for a layer whose input is not one vector an image.
+    """
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        entries = _entering(model, layer, x)
+    if entries.ndim != 2:
+        raise UsageError(
+            f"Soteria.layer: {layer!r} sees {tuple(entries.shape[1:])} for an image, expected one vector; name another linear layer"
+        )
+    directions = torch.eye(entries.shape[1], dtype=entries.dtype, device=entries.device)
+    lengths = torch.cat([_slopes(entries, x, part) for part in torch.split(directions, _AT_ONCE)])  # [features, n]
+    return (lengths / (entries.detach().T.abs() + _OFFSET)).mean(1)
+
+
+def _slopes(entries: Tensor, x: Tensor, directions: Tensor) -> Tensor:
+    """The lengths of the derivatives of `entries` [n, features] in each example, along directions [k, features]: [k, n]."""
+    each = directions[:, None].expand(-1, len(x), -1)
+    (slopes,) = torch.autograd.grad(entries, x, each, retain_graph=True, is_grads_batched=True)
+    lengths: Tensor = torch.linalg.vector_norm(slopes.flatten(2), dim=2)
+    return lengths
+
+
+def _entering(model: Model, layer: str, x: Tensor) -> Tensor:
+    found: list[Tensor] = []
+    hook = model.net.get_submodule(layer).register_forward_pre_hook(lambda _, given: found.append(given[0]))
+    try:
+        model.logits(x)
+    finally:
+        hook.remove()
+    return found[0]
