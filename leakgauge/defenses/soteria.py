@@ -42,21 +42,20 @@ class Soteria:
 
     def defended(self, model: Model) -> str:
         """Return the name of the layer. Raises UsageError where the model has no linear layer of that name, or none to choose."""
-        layers = {name: layer for name, layer in model.net.named_modules() if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)}
-        linear = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)]
+        linear: list[str] = [name for name, layer in model.net.named_modules() if isinstance(layer, nn.Linear)]
         if self.layer is not None:
             if self.layer not in linear:
                 raise UsageError(f"Soteria.layer: {self.layer!r} is no linear layer of the model, {suggestion(self.layer, linear)}")
             return self.layer
-        names = list(layers)
-        last = max((place for place, name in enumerate(names) if name not in linear), default=0)
-        after = [name for name in names[last + 1 :] if name in linear]
-        if not after:
+        layers = [layer for layer in model.net.modules() if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)]
+        last = max((place for place, layer in enumerate(layers) if not isinstance(layer, nn.Linear)), default=0)
+        behind = len(layers) - 1 - last  # all of them linear
+        if behind < 1:
             raise UsageError(
                 "Soteria.layer: got none, expected a linear layer behind another layer, and the model has no such; "
                 "choose another victim, or name the layer"
             )
-        return after[0]
+        return linear[-behind]
 
     def kept(self, model: Model, x: Tensor) -> Tensor:
         """Return 1 for the entries of the representation whose columns are sent and 0 for the others: [features]."""
