@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from leakgauge.cli.catalog import doctor, list_, schema, show
+from leakgauge.cli.density import density
 from leakgauge.cli.results import gate, report
 from leakgauge.cli.running import audit, sweep
 from leakgauge.cli.studying import study
@@ -37,6 +38,7 @@ app.command()(gate)
 app.command("list")(list_)
 app.command()(show)
 app.command()(schema)
+app.command()(density)
 app.command()(doctor)
 
 

@@ -1,0 +1,86 @@
+"""`density`: fit a flow to public images, for the prior `flow`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from leakgauge.types import Tick
+
+DataSpec = Annotated[
+    str, typer.Argument(metavar="DATA", help="What to learn from: a name such as mnist, or {name: npz, path: FILE.npz}.")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE.safetensors", help="Where the flow is written.")]
+Gray = Annotated[bool, typer.Option("--gray", help="Take the luminance of color images.")]
+Steps = Annotated[int, typer.Option(min=1, help="How many steps of 512 patches each.")]
+HeldOut = Annotated[int, typer.Option(min=1, help="How many images to measure on and not to learn from.")]
+Seed = Annotated[int, typer.Option(help="Which chance.")]
+
+
+def density(
+    data: DataSpec,
+    out: Out,
+    is_gray: Gray = False,
+    steps: Steps = 20_000,
+    held_out: HeldOut = 5_000,
+    seed: Seed = 0,
+) -> None:
+    """Fit a normalizing flow to the patches of public images, and write what the prior flow takes as its weights.
+
+    The images that it learns from are known to whoever uses it: no private example may be among them. The file holds weights, bits
+    per dimension on images that were held out, and the name of the data; no image.
+    """
+    from dataclasses import replace
+    from importlib.metadata import version
+
+    from leakgauge.cli.screen import say
+    from leakgauge.flows.files import save
+    from leakgauge.flows.fitting import Fitting, bits_per_dimension, fit
+    from leakgauge.flows.patches import split
+    from leakgauge.rng import stream
+
+    x, name = _images(data, held_out, is_gray)
+    out.parent.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
+    learned, held = split(x, held_out, rng=stream(seed, "split"))
+    flow = fit(learned, Fitting(steps=steps), rng=stream(seed, "fit"), tick=_lines(steps))
+    bits = {
+        f"bits per dimension, {kind}": f"{bits_per_dimension(flow, part, rng=stream(seed, 'bits')):.3f}"
+        for kind, part in (("learned from", learned), ("held out", held))
+    }
+    how = {"data": name, "gray": str(is_gray), "images": str(len(learned)), "steps": str(steps), "seed": str(seed)}
+    save(replace(flow, made={**how, **bits, "leakgauge": version("leakgauge")}), out)
+    for told, value in bits.items():
+        say(f"{told.capitalize()}: {value}")
+    say(f"Flow: {out}")
+
+
+def _images(data: str, held_out: int, is_gray: bool) -> tuple[Tensor, str]:
+    """The images, and the name of their data without any path."""
+    from leakgauge.errors import UsageError
+    from leakgauge.flows.patches import luminance
+    from leakgauge.spec import build, describe
+    from leakgauge.spec.reading import read_yaml
+
+    chosen = build("data", read_yaml(data, "data"))
+    x = chosen.load().x
+    if x.ndim != 4 or len(x) <= held_out:
+        raise UsageError(f"data: has {len(x)} examples of shape {tuple(x.shape[1:])}, expected more than {held_out} images")
+    config = describe("data", chosen)
+    return luminance(x) if is_gray else x, Path(config.get("path", config["name"])).stem
+
+
+def _lines(steps: int) -> Tick:
+    """Tell every tenth of the way on stderr."""
+    from leakgauge.cli.screen import say
+
+    def tell(share: float) -> None:
+        done = round(share * steps)
+        if 10 * done // steps > 10 * (done - 1) // steps:
+            say(f"step {done} of {steps}", to_stderr=True)
+
+    return tell
