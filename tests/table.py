@@ -10,6 +10,7 @@ from leakgauge.attacks.analytic import Analytic
 from leakgauge.attacks.dlg import dlg
 from leakgauge.attacks.dlm import dlm
 from leakgauge.attacks.dlm_plus import dlm_plus
+from leakgauge.attacks.epoch_copies import epoch_copies
 from leakgauge.attacks.floors import MeanImage, RandomImage, prior_only
 from leakgauge.attacks.general_deep_leakage import general_deep_leakage
 from leakgauge.attacks.gradinversion import gradinversion
@@ -139,6 +140,12 @@ TABLE = [
         "scale_free",
         scale_free(search=LBFGS_FEW, replay=Unrolled(steps=2)),
         {"bounded": True, "examples": 2, "client": FedAvg(epochs=2)},
+    ),
+    Row(
+        "attack",
+        "epoch_copies",
+        epoch_copies(epochs=2, search=LBFGS_FEW),
+        {"bounded": True, "examples": 3, "client": FedAvg(epochs=2, batch_size=2)},
     ),
     Row("attack", "analytic", Analytic(labels=Known()), {"victim": FLAT, "examples": 3}),
     Row("attack", "label_counts", LabelCounts(), {"bounded": True, "examples": 3}),

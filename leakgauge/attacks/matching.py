@@ -16,10 +16,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from leakgauge import tree
 from leakgauge.algorithm import Count, NonNegative, algorithm
+from leakgauge.attacks.copies import EpochCopies
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.settling import settle
+from leakgauge.errors import UsageError
 from leakgauge.protocols import Adjustable, Attack, Found, Labels, Likelihood, Point, Prior, Replay, Search, Space
 from leakgauge.rng import fork
 from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng, Tick, part_of
@@ -39,9 +41,10 @@ class _Candidate(NamedTuple):
 class Matching:
     """Searches the batch whose replayed update is likeliest, from `restarts` random starts; the lowest loss wins.
 
-    A search, and the restarting, ends early at a loss of `enough` times that of a vanishing update. With `group`, each restart
-    is a group of members that are searched together. Labels that a rule leaves open (floating logits) join the unknowns, and so do
-    those of a likelihood or a replay that has some (`Adjustable`). Rounds that were seen of one batch add up.
+    A search, and the restarting, ends early at a loss of `enough` times that of a vanishing update. With `group`, each restart is a
+    group of members that are searched together, and with `copies`, a candidate has one copy of the batch per epoch. Labels that a
+    rule leaves open (floating logits) join the unknowns, and so do those of a likelihood or a replay that has some (`Adjustable`).
+    Rounds that were seen of one batch add up.
     """
 
     likelihood: Likelihood
@@ -51,8 +54,13 @@ class Matching:
     labels: Labels
     search: Search
     group: GroupConsistency | None = None
+    copies: EpochCopies | None = None
     restarts: Count = 1
     enough: NonNegative = 0.0
+
+    def __post_init__(self) -> None:
+        if self.copies is not None and isinstance(self.replay, Granted):
+            raise UsageError("Matching.copies: the replay granted trains on all copies in every epoch; take unrolled, or leave them out")
 
     @property
     def needs(self) -> frozenset[Capability]:
@@ -61,7 +69,7 @@ class Matching:
 
     def informed(self) -> Attack:
         """The same attack with known labels and the granted procedure."""
-        return replace(self, labels=Known(), replay=Granted())
+        return replace(self, labels=Known(), replay=Granted(), copies=None)
 
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
         """Return the guess with the lowest loss. Raises OutOfScope where a part does not apply."""
@@ -79,7 +87,10 @@ class Matching:
 
     def loss_at(self, seen: Observation, batch: Batch, /) -> Tensor:
         """The objective at a batch: 0 at the truth, up to the priors, for a replay that repeats the client."""
-        return self._loss(settle(seen).seen, batch, self.likelihood, self.replay)
+        settled = settle(seen).seen
+        counted = replace(settled, update=replace(settled.update, examples=len(batch)))  # what was guessed may be wrong
+        candidate = batch if self.copies is None else self.copies.repeated(batch)
+        return self._loss(counted, candidate, self.likelihood, self.replay)
 
     def _loss(self, seen: Observation, batch: Batch, likelihood: Likelihood, replay: Replay) -> Tensor:
         with sdpa_kernel(SDPBackend.MATH):  # the only attention kernel that can be differentiated twice on every device
@@ -87,7 +98,7 @@ class Matching:
             loss = torch.stack([likelihood(replay(one, batch), one.update.delta) for one in rounds]).sum()
             for prior in self.priors:
                 loss = loss + prior(batch.x, seen)
-            return loss
+            return loss if self.copies is None else loss + self.copies.penalty(batch)
 
     def _goal(self, seen: Observation) -> float:
         if isinstance(self.likelihood, Adjustable):  # a scale that vanishes reaches any goal
@@ -98,6 +109,8 @@ class Matching:
     def _search(self, seen: Observation, restart: int, goal: float, rng: Rng, tick: Tick) -> _Candidate:
         count = seen.count
         labels = self.labels.infer(seen, count, rng=fork(rng))
+        if self.copies is not None:
+            count, labels = count * self.copies.epochs, self.copies.labels(labels, seen, rng=fork(rng))
         is_joint = labels.is_floating_point()
         parts = [part for part in (self.likelihood, self.replay) if isinstance(part, Adjustable)]
         adjusted = {name: value for part in parts for name, value in part.unknowns(seen, restart=restart).items()}
@@ -121,14 +134,13 @@ class Matching:
             starts = [start() for _ in range(self.group.members)]
             found = self.group.minimize(self.search, objective, starts, project=project, goal=goal, rng=fork(rng), tick=tick)
         notes = tuple(note for part in parts for note in part.remarks(adjusted, found.point))
+        loss = found.loss
         with torch.no_grad():
             batch = batch_at(found.point)
-        if not isinstance(self.likelihood, Adjustable):
-            return _Candidate(found, batch, found.loss, notes)
-        # Losses at different scales say nothing of each other: compare what the likelihood is with its scale at best.
-        return _Candidate(
-            found, batch, float(self._loss(seen, batch, self.likelihood, _at(self.replay, found.point)).detach()), notes
-        )
+        if isinstance(self.likelihood, Adjustable):
+            # Losses at different scales say nothing of each other: compare what the likelihood is with its scale at best.
+            loss = float(self._loss(seen, batch, self.likelihood, _at(self.replay, found.point)).detach())
+        return _Candidate(found, batch if self.copies is None else self.copies.folded(batch), loss, notes)
 
 
 def _at(part: _Part, point: Point) -> _Part:

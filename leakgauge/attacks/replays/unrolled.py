@@ -23,15 +23,17 @@ _START: Mapping[str, Params] = {}
 @final
 @algorithm
 class Unrolled:
-    """Trains on the candidate for `steps` local steps and takes the difference of the weights; the learning rate is searched along.
+    """Trains on the candidate for some local steps and takes the difference of the weights; the learning rate is searched along.
 
     Who does not know the procedure assumes one: `steps` of plain SGD, or of `optimizer` (its learning rate counts as 1), on
-    mini-batches of `batch_size` in the candidate's order, or on the whole batch. A few steps at a larger rate stand in for more
-    at a smaller one. The search starts at the rate that gives gray images an update as long as the one that was seen, times one
-    of `starts` a restart, and moves the rate's logarithm `pace` times as fast as the examples.
+    mini-batches of `batch_size` in the candidate's order, or on the whole batch; `epochs`, where given, counts the steps instead.
+    Copies of the batch (`EpochCopies`) are walked through in turn, and no mini-batch mixes two. A few steps at a larger rate stand
+    in for more at a smaller one. The search starts at the rate that gives gray images an update as long as the one that was seen,
+    times one of `starts` a restart, and moves the rate's logarithm `pace` times as fast as the examples.
     """
 
     steps: Count = 10
+    epochs: Count | None = None
     batch_size: Count | None = None
     optimizer: Optimizer | None = None
     starts: tuple[Positive, ...] = (1.0, 3.0, 0.3)
@@ -64,13 +66,15 @@ class Unrolled:
     def remarks(self, start: Point, end: Point, /) -> tuple[str, ...]:
         """Tell the rate that was found; a likelihood without scale leaves it loose, for the path alone depends on it."""
         found = float((self.pace * end[_NAME]).exp())
-        return (f"Local training was replayed with {self.steps} steps, at a learning rate of {found:.3g} in the end.",)
+        length = f"{self.steps} steps" if self.epochs is None else f"{self.epochs} epochs"
+        return (f"Local training was replayed with {length}, at a learning rate of {found:.3g} in the end.",)
 
     def train(self, seen: Observation, batch: Batch, rate: Tensor) -> Params:
-        """Return weights before minus after `steps` steps at a rate, a scalar; differentiable in both."""
+        """Return weights before minus after local training at a rate, a scalar; differentiable in both."""
         model, state = seen.model, _START
-        parts = torch.split(torch.arange(len(batch), device=batch.x.device), self.batch_size or len(batch))
-        for step in range(self.steps):
+        copies = torch.split(torch.arange(len(batch), device=batch.x.device), seen.update.examples or len(batch))
+        parts = [part for rows in copies for part in torch.split(rows, self.batch_size or len(rows))]
+        for step in range(self.steps if self.epochs is None else self.epochs * len(parts) // len(copies)):
             slopes = loss_gradient(model, batch[parts[step % len(parts)]], training=self.batchnorm == "train").params
             if self.optimizer is not None:
                 slopes, state = _direction(self.optimizer, model.params, slopes, state)
