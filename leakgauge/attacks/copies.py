@@ -33,7 +33,7 @@ class EpochCopies:
     """
 
     epochs: Count = 4
-    weight: NonNegative = 0.1
+    weight: NonNegative = 0.01
     agreement: Agreement = "matched"
     filters: NonNegativeInt = 96
 
@@ -67,7 +67,7 @@ class EpochCopies:
         if self.filters and x.dim() == 4:
             filters = torch.randn(self.filters, x.shape[1], 3, 3, generator=stream(0, "epoch copies"))
             x = conv2d(x, filters.to(x) / filters[0].numel() ** 0.5)
-        each = x.unflatten(0, (self.epochs, -1))
+        each = x.reshape(self.epochs, -1, *x.shape[1:])
         return each.amax(dim=1) if self.agreement == "max" else each.mean(dim=1)
 
     def _matched(self, copies: Batch) -> Tensor:
@@ -83,7 +83,7 @@ def _order(batch: Batch, like: Batch) -> Tensor:
     distances = torch.cdist(target, x, compute_mode="donot_use_mm_for_euclid_dist").square().cpu()
     costs = torch.nan_to_num(distances, nan=_FAR, posinf=_FAR)  # a search that diverges asks as well
     order = torch.empty(len(like), dtype=torch.long)
-    for label in like.y.unique():
+    for label in set(like.y.tolist()):
         rows, columns = ((y == label).nonzero().flatten().cpu() for y in (like.y, batch.y))
         order[rows] = columns[linear_sum_assignment(costs[rows][:, columns].numpy())[1]]
     return order.to(batch.x.device)

@@ -20,7 +20,7 @@ def epoch_copies(
     batch_size: Count = 2,
     optimizer: Optimizer | None = None,
     agreement: Agreement = "matched",
-    weight: NonNegative = 0.1,
+    weight: NonNegative = 0.01,
     likelihood: Likelihood = Profiled(),
     total_variation: NonNegative = 1e-3,
     labels: Labels = Counts(),

@@ -60,7 +60,7 @@ class Matching:
 
     def __post_init__(self) -> None:
         if self.copies is not None and isinstance(self.replay, Granted):
-            raise UsageError("Matching.copies: the replay granted trains on all copies in every epoch; take unrolled, or leave them out")
+            raise UsageError("Matching.copies: the replay granted takes them for one batch; take unrolled, or leave copies out")
 
     @property
     def needs(self) -> frozenset[Capability]:
