@@ -43,6 +43,7 @@ from leakgauge.attacks.priors.clip import Clip
 from leakgauge.attacks.priors.l2 import L2
 from leakgauge.attacks.priors.scale import Scale
 from leakgauge.attacks.priors.total_variation import TotalVariation
+from leakgauge.attacks.replays.bottleneck import Bottleneck
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.replays.surrogate import Surrogate
@@ -65,6 +66,7 @@ from leakgauge.data.huggingface import HuggingFace
 from leakgauge.data.mnist import MNIST
 from leakgauge.data.photographs import Photographs
 from leakgauge.data.torchvision import Torchvision
+from leakgauge.defenses import precode as precode_defense
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.dp_sgd import DPSGD
 from leakgauge.defenses.mixup import Mixup
@@ -87,6 +89,7 @@ from leakgauge.types import Inputs
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP
+from leakgauge.victims.precode import Precode
 from leakgauge.victims.resnet import ResNet, resnet18, resnet20
 from leakgauge.victims.vit import ViT
 
@@ -108,6 +111,7 @@ class Row:
 
 
 FLAT = MLP(hidden=(32,))
+BOTTLENECKED = Precode(victim=FLAT, latent=4)
 LBFGS_FEW = LBFGS(steps=2, inner=4)
 FILES = "needs files or an extra: see test_data.py, test_metrics.py"
 
@@ -190,6 +194,7 @@ TABLE = [
     Row("defense", "dp_sgd", DPSGD(clip=0.5), {"client": FedAvg(batch_size=2)}),
     Row("defense", "mixup", Mixup()),
     Row("defense", "partial_sharing", PartialSharing(share=("*.weight",))),
+    Row("defense", "precode", precode_defense.Precode(beta=0.1), {"victim": BOTTLENECKED, "client": FedAvg(epochs=2)}),
     Row("defense", "secure_aggregation", SecureAggregation(clients=2)),
     Row("defense", "soteria", Soteria(share=0.5)),
     Row("defense", "soteria", Soteria(), {"victim": FLAT, "client": FedAvg(epochs=2)}),
@@ -243,6 +248,7 @@ TABLE = [
     Row("replay", "surrogate", Surrogate(), {"client": FedAvg(epochs=2)}),
     Row("replay", "unrolled", Unrolled(steps=2), {"client": FedAvg(epochs=2)}),
     Row("replay", "unrolled", Unrolled(steps=3, batch_size=1, optimizer=SGD(momentum=0.9)), {"client": FedAvg(epochs=2)}),
+    Row("replay", "bottleneck", Bottleneck(), {"victim": BOTTLENECKED}),
     Row("search", "lbfgs", LBFGS(steps=10)),
     Row("search", "lbfgs", LBFGS(steps=3, line_search="strong_wolfe")),
     Row("search", "adam", adam_search.Adam(steps=50)),
@@ -255,6 +261,8 @@ TABLE = [
     Row("victim", "mlp", MLP(hidden=(), normalize=True)),
     Row("victim", "lenet", LeNet(channels=4)),
     Row("victim", "convnet", ConvNet(width=4), {"inputs": Inputs((3, 9, 9), 5)}),
+    Row("victim", "precode", BOTTLENECKED),
+    Row("victim", "precode", Precode(victim=ResNet(blocks=(1,), widths=(4,)), latent=4)),
     Row("victim", "resnet", ResNet(blocks=(1, 1), widths=(4, 8))),
     Row("victim", "resnet18", resnet18(width=4)),
     Row("victim", "resnet20", resnet20(width=4)),

@@ -21,6 +21,7 @@ from leakgauge.defenses.magnitude import keep_largest
 from leakgauge.defenses.mixup import Mixup
 from leakgauge.defenses.noise import GaussianNoise, LaplaceNoise
 from leakgauge.defenses.partial_sharing import PartialSharing
+from leakgauge.defenses.precode import Precode
 from leakgauge.defenses.pruning import Pruning
 from leakgauge.defenses.qsgd import QSGD
 from leakgauge.defenses.secure_aggregation import SecureAggregation
@@ -103,7 +104,9 @@ def equal(a, b):
 
 def test_the_table_holds_every_registered_defense():
     registered = {entry.load() for entry in entries("defense").values() if entry.target.startswith("leakgauge.")}
-    assert {type(defense) for defense in DEFENSES.values()} == registered
+    assert {type(defense) for defense in DEFENSES.values()} == registered - {
+        Precode
+    }  # see test_precode.py: it wants a victim of its own
 
 
 @every_defense

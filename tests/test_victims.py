@@ -15,6 +15,7 @@ from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.initialization import initialize
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP
+from leakgauge.victims.precode import Precode
 from leakgauge.victims.resnet import ResNet, resnet18, resnet20
 from leakgauge.victims.vit import ViT
 
@@ -26,6 +27,7 @@ VICTIMS = {
     "mlp sigmoid": MLP(hidden=(8,), activation="sigmoid"),
     "lenet": LeNet(),
     "convnet": ConvNet(width=4),
+    "precode": Precode(victim=LeNet(), latent=8),
     "resnet": ResNet(blocks=(1, 2), widths=(4, 8)),
     "resnet18": resnet18(width=4),
     "resnet20": resnet20(width=4),
@@ -91,6 +93,9 @@ def test_names_are_those_of_the_network(victim):
 @every_victim
 def test_buffers_start_where_batchnorm_starts(victim):
     for name, value in build(victim).buffers.items():
+        if name.endswith(".noise"):
+            assert not value.any()
+            continue
         layer = nn.BatchNorm2d(1)
         start = dict(layer.named_buffers())[name.rpartition(".")[2]]
         assert value.dtype == start.dtype
@@ -186,7 +191,7 @@ def test_sizes_are_those_of_the_literature(victim, parameters):
 @every_victim
 def test_normalization_is_on_where_the_papers_have_it(victim):
     inputs = build(victim).inputs
-    if isinstance(victim, MLP | LeNet):
+    if isinstance(victim, MLP | LeNet | Precode):
         assert (inputs.mean, inputs.std) == ((0.0,), (1.0,))
     else:
         assert inputs == IMAGES
