@@ -19,6 +19,8 @@ from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.errors import OutOfScope, UsageError
+from leakgauge.judging import judge
+from leakgauge.metrics.psnr import PSNR
 from leakgauge.protocols import Found
 from leakgauge.rng import stream
 from leakgauge.rounds import Rounds, observe_rounds
@@ -241,3 +243,20 @@ def test_what_copies_cannot_be_made_of():
     with pytest.raises(UsageError, match="take unrolled"):
         replace(attack, replay=Granted())
     assert attack.informed().copies is None
+
+
+def test_copies_find_what_the_sorted_order_cannot():
+    """The client took class 3 before class 2 in both epochs, and nobody told: its labels are known, in sorted order."""
+    case = sample(LeNet(channels=6), examples=2)
+    seen = case.observe(FedAvg(epochs=2, batch_size=1, optimizer=SGD(learning_rate=0.1)), threat=INFORMED)
+    assert [case.batch.y[order].tolist() for order in true_orders(case, 2)] == [[3, 2], [3, 2]]
+    attack = epoch_copies(epochs=2, batch_size=1, labels=Known(), total_variation=0.0, search=LBFGS(steps=6), restarts=3)
+    copies = replace(attack, enough=1e-5)
+    reached = {}
+    for one in (copies, replace(copies, copies=None, restarts=1)):
+        guess = one.run(seen, rng=stream(0, "attack"), tick=no_tick)
+        scores = judge(case.batch, guess.batch, candidates=None, metrics={"psnr": PSNR()}).scores["psnr"]
+        reached[one.copies] = float(scores.mean()), float(guess.losses.min())
+    (found, explained), (lost, unexplained) = reached.values()
+    assert found > 25 > 10 > lost
+    assert explained < 1e-5 < 1e-2 < unexplained
