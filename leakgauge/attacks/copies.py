@@ -1,4 +1,4 @@
-"""One copy of the batch per epoch: mini-batches of unknown order (Dimitrov et al., TMLR 2022, arXiv 2206.12395, Sec. 4)."""
+"""One copy of the batch per epoch: mini-batches of unknown order (Dimitrov et al., TMLR 2022, arXiv 2206.12395)."""
 
 from __future__ import annotations
 
@@ -90,3 +90,4 @@ def _order(batch: Batch, like: Batch) -> Tensor:
 
 
 _FAR = 1e12
+"""A squared distance beyond those of images."""
