@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from leakgauge import spec, tree
 from leakgauge.attacks.analytic import Analytic
+from leakgauge.attacks.dummies import answers, draw
 from leakgauge.attacks.label_counts import LabelCounts
 from leakgauge.attacks.labels.counts import Counts
-from leakgauge.attacks.labels.dummies import answers, draw
 from leakgauge.attacks.labels.geng import Geng
 from leakgauge.attacks.labels.ilrg import ILRG
 from leakgauge.attacks.labels.integers import weigh

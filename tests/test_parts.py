@@ -220,6 +220,15 @@ def test_pixels_start_where_they_say():
     assert 0.99 < float(uniform.max()) <= 1 + 1e-6
     gray = Pixels(start_from="gray")
     torch.testing.assert_close(gray.decode(gray.start(seen, 2, rng=stream(0)), seen), torch.full((2, 1, 8, 8), 0.5))
+    pink = Pixels(start_from="pink").decode(Pixels(start_from="pink").start(seen, 200, rng=stream(0)), seen)
+    assert float(pink.min()) >= 0
+    assert float(pink.max()) <= 1
+    assert _neighbors(pink) < 0.7 * _neighbors(uniform)
+
+
+def _neighbors(x):
+    """How far pixels differ from the next, against how far from any other."""
+    return float((x[..., 1:] - x[..., :-1]).std() / x.std())
 
 
 def test_pixels_are_projected_to_the_nearest_allowed_ones():

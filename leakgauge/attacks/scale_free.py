@@ -22,7 +22,7 @@ def scale_free(
     restarts: Count = 2,
     enough: NonNegative = 0.0,
 ) -> Matching:
-    """The likelihood at the best scale, total variation, L-BFGS on pixels in range from uniform noise, counted labels.
+    """The likelihood at the best scale, total variation, L-BFGS on pixels in range from pink noise, counted labels.
 
     What DLM and DLM+ suggest, put together: no scale that could collapse, and a gradient that need not be one at the first weights.
     `replay` says what the adversary assumes of local training: one step (`one_gradient` with `scaled: false`), a path
@@ -31,7 +31,7 @@ def scale_free(
     return Matching(
         likelihood=likelihood,
         priors=(TotalVariation(weight=total_variation),),
-        space=Pixels(start_from="uniform"),
+        space=Pixels(start_from="pink"),
         replay=replay,
         labels=labels,
         search=search,

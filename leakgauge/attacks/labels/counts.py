@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from leakgauge.algorithm import Count, algorithm
-from leakgauge.attacks.labels.dummies import Images, answers
+from leakgauge.attacks.dummies import Images, answers
 from leakgauge.attacks.labels.integers import Posterior, weigh
 from leakgauge.attacks.labels.last_layer import LastLayer, known_factor, look, moved_answers, scatter
 from leakgauge.attacks.labels.rounding import spelled_out, whole

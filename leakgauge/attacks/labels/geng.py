@@ -8,8 +8,8 @@ from torch import Tensor
 
 from leakgauge.algorithm import Count, algorithm
 from leakgauge.anatomy import head
+from leakgauge.attacks.dummies import Images
 from leakgauge.attacks.labels.counts import posterior
-from leakgauge.attacks.labels.dummies import Images
 from leakgauge.attacks.labels.last_layer import check_mean, known_factor, look
 from leakgauge.attacks.labels.rounding import spelled_out, whole
 from leakgauge.errors import OutOfScope

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from leakgauge.algorithm import Count, algorithm
 from leakgauge.anatomy import head
-from leakgauge.attacks.labels.dummies import Images
+from leakgauge.attacks.dummies import Images
 from leakgauge.attacks.labels.integers import weigh
 from leakgauge.attacks.labels.last_layer import known_factor, look
 from leakgauge.attacks.labels.rounding import spelled_out, whole

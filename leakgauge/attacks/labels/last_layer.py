@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from leakgauge.anatomy import head, moved_tensor
-from leakgauge.attacks.labels.dummies import Answers, Images, answers, draw
+from leakgauge.attacks.dummies import Answers, Images, answers, draw
 from leakgauge.errors import OutOfScope
 from leakgauge.types import Model, Observation, Rng
 

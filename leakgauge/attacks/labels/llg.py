@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from leakgauge.algorithm import Count, algorithm
+from leakgauge.attacks.dummies import Images
 from leakgauge.attacks.labels.counts import posterior
-from leakgauge.attacks.labels.dummies import Images
 from leakgauge.attacks.labels.last_layer import check_mean, known_factor, look
 from leakgauge.errors import OutOfScope
 from leakgauge.types import Capability, Observation, Rng

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from leakgauge.algorithm import algorithm
+from leakgauge.attacks.dummies import draw
 from leakgauge.rng import uniform
 from leakgauge.types import Observation
 
@@ -15,12 +16,13 @@ from leakgauge.types import Observation
 @final
 @algorithm
 class Pixels:
-    """Normalized pixels, started from `start`: standard "normal", "uniform" over the allowed range, or its middle, "gray".
+    """Normalized pixels, started from standard "normal" noise, "uniform" over the allowed range, its middle, "gray", or "pink" noise.
 
-    `boxed` keeps every step within the allowed range.
+    Pink noise has the spectrum of photographs, and so have gradients of it something of theirs: where local training is unrolled,
+    searches that get stuck from pixels without order come through. `boxed` keeps every step within the allowed range.
     """
 
-    start_from: Literal["normal", "uniform", "gray"] = "normal"
+    start_from: Literal["normal", "uniform", "gray", "pink"] = "normal"
     boxed: bool = True
 
     def start(self, seen: Observation, count: int, /, *, rng: torch.Generator) -> Tensor:
@@ -30,6 +32,8 @@ class Pixels:
         like = next(iter(seen.update.delta.values()))
         if self.start_from == "normal":
             return torch.randn(shape, generator=rng).to(like)
+        if self.start_from == "pink":
+            return inputs.normalize(draw(inputs, count, "pink", rng=rng).to(like))
         share = uniform(shape, rng) if self.start_from == "uniform" else torch.full(shape, 0.5)
         return inputs.normalize((inputs.low + (inputs.high - inputs.low) * share).to(like))
 
