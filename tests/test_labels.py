@@ -21,9 +21,11 @@ from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.labels.last_layer import look, scatter
 from leakgauge.attacks.labels.llg import LLG
 from leakgauge.attacks.labels.rounding import spelled_out, whole
+from leakgauge.attacks.labels.signs import keeps_signs, present
 from leakgauge.attacks.settling import is_reversed, settle
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.clients.optimizers.adam import Adam
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.errors import OutOfScope, UsageError
 from leakgauge.rng import stream
@@ -216,6 +218,43 @@ def test_counts_restores_every_pattern(labels):
 def test_several_steps_are_followed_along_their_path():
     client = FedAvg(epochs=10, optimizer=SGD(learning_rate=0.05))
     assert accuracy(Counts(), VICTIMS["convnet"], client, WEIGHTS, 32) >= 0.85
+
+
+@pytest.mark.parametrize("victim", VICTIMS.values(), ids=VICTIMS)
+@pytest.mark.parametrize("steps", [1, 10])
+@pytest.mark.parametrize("seed", range(3))
+def test_signs_say_which_class_is_there(victim, steps, seed):
+    """What Adam sends has one size everywhere: read as a gradient, it would say something else."""
+    true = chance_labels(1, seed)
+    seen = case_of(victim, true, seed).observe(FedAvg(epochs=steps, optimizer=Adam(learning_rate=1e-3)), threat=WEIGHTS)
+    assert keeps_signs(look(seen, 16, "pink", rng=stream(0)))
+    assert Counts().infer(seen, 1, rng=stream(seed, "rule")).tolist() == true
+    assert not keeps_signs(look(case_of(victim, true, seed).observe(ONE_STEP), 16, "pink", rng=stream(0)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_signs_name_every_class_that_is_not_expected(seed):
+    true = sorted(set(chance_labels(6, seed)))
+    seen = case_of(VICTIMS["resnet"], true, seed).observe(FedAvg(optimizer=Adam(learning_rate=1e-3)), threat=WEIGHTS)
+    assert Counts().infer(seen, len(true), rng=stream(seed, "rule")).tolist() == true
+
+
+def test_of_signs_duplicates_are_shared_out():
+    layer = look(case_of(VICTIMS["lenet"], [1]).observe(FedSGD()), 4, "pink", rng=stream(0))
+    sums = torch.tensor([1.0, -1, 1, -1, 1, -0.9, 1, 1, 1, 1])
+    assert present(layer._replace(sums=sums), 8).tolist() == [1, 1, 1, 3, 3, 3, 5, 5]
+    assert present(layer._replace(sums=sums), 2).tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_signs_are_turned_around_where_they_name_too_many_classes(count):
+    for sign in (1.0, -1.0):
+        case = case_of(VICTIMS["lenet"], list(range(count)))
+        seen = case.observe(FedAvg(optimizer=Adam(learning_rate=1e-3)), threat=WEIGHTS)
+        turned = replace(
+            seen, update=replace(seen.update, delta=tree.apply(lambda value, sign=sign: sign * value, seen.update.delta))
+        )
+        assert is_reversed(turned) == (sign < 0)
 
 
 def test_rules_know_more_classes_than_examples_and_fewer():

@@ -12,6 +12,7 @@ from leakgauge import tree
 from leakgauge.anatomy import check_moved
 from leakgauge.attacks.labels.counts import posterior
 from leakgauge.attacks.labels.last_layer import look, moved_answers, scatter
+from leakgauge.attacks.labels.signs import keeps_signs, names_too_many
 from leakgauge.errors import OutOfScope
 from leakgauge.rng import stream
 from leakgauge.types import Capability, Observation
@@ -49,12 +50,15 @@ def is_reversed(seen: Observation) -> bool:
     """Whether an update of unknown scale is a gradient times a negative number, as far as its last layer can tell.
 
     Under either sign the update is explained by label counts, which are integers and not negative. Only evidence that leaves little
-    doubt counts; a layer that cannot be read is left as it is.
+    doubt counts; a layer that cannot be read is left as it is. Of an update that keeps little but signs, the number of classes that
+    they name tells.
     """
     if Capability.SCALE in seen.threat or seen.update.examples is None:
         return False
     try:
         layer = look(seen, _DUMMIES, "pink", rng=stream(0, "settling"))
+        if keeps_signs(layer):
+            return names_too_many(layer, seen.update.examples)
         chances = moved_answers(layer, layer.found, seen.model)
         size = scatter(layer, seen.update.examples)
         ahead, behind = (

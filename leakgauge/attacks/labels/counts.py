@@ -13,6 +13,7 @@ from leakgauge.attacks.dummies import Images, answers
 from leakgauge.attacks.labels.integers import Posterior, weigh
 from leakgauge.attacks.labels.last_layer import LastLayer, known_factor, look, moved_answers, scatter
 from leakgauge.attacks.labels.rounding import spelled_out, whole
+from leakgauge.attacks.labels.signs import keeps_signs, present
 from leakgauge.types import Capability, Model, Observation, Rng
 
 
@@ -25,7 +26,8 @@ class Counts:
     update gives away whatever its scale. The factor k, where it is not granted, is weighed by Bayes' rule: counts are integers,
     none is negative, and embeddings scatter by so much and no more. A trained net is right on average (see `posterior`). And p may
     have changed while the client trained: p at the weights before is weighed against p along the line from the weights before to
-    those after, by what either makes of the integers. Raises OutOfScope as `look` does.
+    those after, by what either makes of the integers. Of updates that keep little but signs it takes what these say
+    (see `present`). Raises OutOfScope as `look` does.
     """
 
     images: Images = "pink"
@@ -39,6 +41,8 @@ class Counts:
     def infer(self, seen: Observation, count: int, /, *, rng: Rng) -> Tensor:
         """Return `count` classes, sorted."""
         layer = look(seen, self.samples, self.images, rng=rng)
+        if keeps_signs(layer):
+            return present(layer, count)
         factor, size = known_factor(seen), scatter(layer, count)
         guesses = [
             posterior(chances, layer.sums, count, factor, scatter=size, is_calibrated=is_calibrated)

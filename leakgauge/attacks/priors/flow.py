@@ -25,11 +25,10 @@ from leakgauge.types import Inputs, Observation
 class Flow:
     """`weight` times -log p(x) under a normalizing flow of patches, summed over examples, in nats at 8 bits a pixel.
 
-    An image of as many bits per dimension as the flow has on photographs, 3.7, costs 3.7 log 2 times its numbers; so a weight of 1
-    belongs beside a likelihood in nats, and beside a loss of another size, a weight that is tuned. A patch is taken every `stride`
-    pixels. `weights` is a file that `leakgauge density` has written. None means the flow that comes along for as many channels; it
-    was fitted to CIFAR-10's training images, so draw secrets from others. Raises OutOfScope for inputs that are no images, that
-    have other channels than the flow, or that are smaller than its patches.
+    A weight of 1 belongs beside a likelihood in nats; beside another loss, tune it. A patch is taken every `stride` pixels.
+    `weights` is a file that `leakgauge density` has written. None means the flow that comes along for as many channels; it was
+    fitted to CIFAR-10's training images, so draw secrets from others. Raises OutOfScope for inputs that are no images, that have
+    other channels than the flow, or that are smaller than its patches.
     """
 
     weight: NonNegative = 1.0

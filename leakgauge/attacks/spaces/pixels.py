@@ -16,7 +16,7 @@ from leakgauge.types import Observation
 @final
 @algorithm
 class Pixels:
-    """Normalized pixels, started from standard "normal" noise, "uniform" over the allowed range, its middle, "gray", or "pink" noise.
+    """Normalized pixels, started from "normal", "uniform" or "pink" noise, or from "gray", the middle of the allowed range.
 
     Pink noise has the spectrum of photographs, and so have gradients of it something of theirs: where local training is unrolled,
     searches that get stuck from pixels without order come through. `boxed` keeps every step within the allowed range.

@@ -1,0 +1,40 @@
+"""Labels from signs: what updates of one size everywhere, such as Adam's, still say of the classes behind them."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from leakgauge.attacks.labels.last_layer import LastLayer
+from leakgauge.attacks.labels.rounding import spelled_out, whole
+
+
+def keeps_signs(layer: LastLayer) -> bool:
+    """Whether the update holds little but signs, as first steps of Adam do and those of sign SGD: its numbers are of one size.
+
+    The sizes of a gradient differ by orders of magnitude, and the mean of independent noise lies far below its largest draw.
+    """
+    sizes = layer.rows.abs()
+    return bool(sizes.mean() > _ONE_SIZE * sizes.max())
+
+
+def present(layer: LastLayer, count: int) -> Tensor:
+    """Return `count` classes, sorted: those whose bias rises, in equal shares.
+
+    The bias's gradient is the mean of p - y, so it is negative where a class is more frequent in the batch than among the answers
+    (for one example, at its label alone: iDLG). How much more frequent, signs do not say. Where more classes rise than there are
+    examples, those count that rise most.
+    """
+    rising = layer.sums.neg().clamp_min(0)
+    largest = rising.topk(min(count, len(rising))).indices
+    chosen = rising.new_zeros(len(rising)).index_fill(0, largest, 1.0) * (rising > 0)
+    return spelled_out(whole(chosen, count))
+
+
+def names_too_many(layer: LastLayer, count: int) -> bool:
+    """Whether more classes rise than there are examples, and would not if the update were turned around."""
+    rising, falling = int((layer.sums < 0).sum()), int((layer.sums > 0).sum())
+    return rising > count >= falling
+
+
+_ONE_SIZE = 0.4
+"""Of the largest number, the mean: the first step of Adam has 0.9, ten steps 0.6, gradients below 0.1."""
