@@ -40,6 +40,7 @@ from leakgauge.attacks.likelihoods.without import Without
 from leakgauge.attacks.matching import Matching
 from leakgauge.attacks.priors.batchnorm import BatchNormStatistics
 from leakgauge.attacks.priors.clip import Clip
+from leakgauge.attacks.priors.flow import Flow
 from leakgauge.attacks.priors.l2 import L2
 from leakgauge.attacks.priors.scale import Scale
 from leakgauge.attacks.priors.total_variation import TotalVariation
@@ -67,6 +68,7 @@ from leakgauge.data.mnist import MNIST
 from leakgauge.data.photographs import Photographs
 from leakgauge.data.torchvision import Torchvision
 from leakgauge.defenses import precode as precode_defense
+from leakgauge.defenses.ats import ATS
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.dp_sgd import DPSGD
 from leakgauge.defenses.mixup import Mixup
@@ -195,6 +197,8 @@ TABLE = [
     Row("defense", "mixup", Mixup()),
     Row("defense", "partial_sharing", PartialSharing(share=("*.weight",))),
     Row("defense", "precode", precode_defense.Precode(beta=0.1), {"victim": BOTTLENECKED, "client": FedAvg(epochs=2)}),
+    Row("defense", "ats", ATS(policy="21-13-3+7-4-15")),
+    Row("defense", "ats", ATS(), {"client": FedAvg(epochs=2)}),
     Row("defense", "secure_aggregation", SecureAggregation(clients=2)),
     Row("defense", "soteria", Soteria(share=0.5)),
     Row("defense", "soteria", Soteria(), {"victim": FLAT, "client": FedAvg(epochs=2)}),
@@ -242,6 +246,8 @@ TABLE = [
     Row("prior", "clip", Clip()),
     Row("prior", "batchnorm", BatchNormStatistics()),
     Row("prior", "batchnorm", BatchNormStatistics(), {"client": FedSGD(batchnorm="train")}),
+    Row("prior", "flow", Flow()),
+    Row("prior", "flow", Flow(weight=0.1, stride=1)),
     Row("replay", "one_gradient", OneGradient(), {"client": FedAvg(epochs=2)}),
     Row("replay", "one_gradient", OneGradient(scaled=False, batchnorm="train"), {"client": FedAvg(optimizer=Adam())}),
     Row("replay", "granted", Granted(), {"client": FedAvg(epochs=2, batch_size=1, optimizer=Adam())}),

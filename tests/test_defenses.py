@@ -15,6 +15,7 @@ from leakgauge import tree
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.defenses.ats import ATS
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.dp_sgd import DPSGD
 from leakgauge.defenses.magnitude import keep_largest
@@ -49,13 +50,14 @@ DEFENSES = {
     "sign_scaled": Sign(scaled=True),
     "dp_sgd": DPSGD(clip=0.3, noise_multiplier=0.5),
     "mixup": Mixup(),
+    "ats": ATS(policy="21-13-3+7-4-15"),
     "partial_sharing": PartialSharing(share=("*.weight",)),
     "secure_aggregation": SecureAggregation(clients=2),
     "soteria": Soteria(share=0.5),
     "weight_noise": WeightNoise(),
     "weight_sparsification": WeightSparsification(share=0.4),
 }
-CHANCE = {"gaussian_noise", "laplace_noise", "qsgd", "dp_sgd", "mixup", "weight_noise"}
+CHANCE = {"gaussian_noise", "laplace_noise", "qsgd", "dp_sgd", "mixup", "ats", "weight_noise"}
 CLIENTS = {"fedsgd": FedSGD(), "fedavg": FedAvg(epochs=2, batch_size=3, optimizer=SGD(learning_rate=0.2))}
 
 every_defense = pytest.mark.parametrize("name", DEFENSES)
@@ -166,7 +168,7 @@ def test_nothing_is_mutated(name, model, batch):
     inner = FedSGD()(model, batch).delta
     kept = tree.detach(inner)
     params = tree.detach(model.params)
-    if name not in {"dp_sgd", "mixup", "secure_aggregation", "soteria", "weight_noise", "weight_sparsification"}:
+    if name not in {"ats", "dp_sgd", "mixup", "secure_aggregation", "soteria", "weight_noise", "weight_sparsification"}:
         sent(DEFENSES[name], inner, rng=stream(0))
     DEFENSES[name].protect(FedSGD())(model, batch, rng=stream(0))
     assert equal(inner, kept)

@@ -1,0 +1,62 @@
+"""ATS: training on images that a searched policy has transformed (Gao et al., CVPR 2021, arXiv 2011.12505)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import final
+
+from torch import Tensor
+
+from leakgauge.algorithm import algorithm
+from leakgauge.defenses import policies
+from leakgauge.defenses.transformed import exchange_gradient
+from leakgauge.errors import UsageError
+from leakgauge.protocols import GradientRule
+from leakgauge.types import Batch, Client, Model, Rng, Update
+
+
+@final
+@algorithm
+class ATS:
+    """Transforms every image by a policy, such as "3-1-7": transforms 3, 1 and 7 of the library in `policies`, in that order.
+
+    With alternatives, joined by "+" (the paper's hybrid), each image gets one of them by chance. The client's batch is transformed
+    once, before its local training. Without an `rng` images are at the mean of what chance could make of them.
+
+    An attack on the update finds what the client trained on, which is what `augment` gives for the client's `rng`: scores against
+    the original count a shift or a change of colors as an error of the attack.
+    """
+
+    policy: str = "3-1-7"
+
+    def __post_init__(self) -> None:
+        policies.parse(self.policy)
+
+    def protect(self, client: Client, /) -> Client:
+        """Return the client on transformed images."""
+        return Augmented(client, self)
+
+    def augment(self, x: Tensor, /, *, rng: Rng | None) -> Tensor:
+        """Return the transformed pixels [n, c, h, w]. Raises UsageError for what are no images of one channel or three."""
+        if x.ndim != 4 or x.shape[1] not in (1, 3):
+            raise UsageError(
+                f"ATS: got inputs of shape {tuple(x.shape[1:])}, expected images of 1 or 3 channels; choose another defense"
+            )
+        return policies.apply(self.policy, x, rng=rng)
+
+
+@final
+@dataclass(frozen=True)
+class Augmented:
+    """A client that sees its images transformed."""
+
+    client: Client
+    defense: ATS
+
+    def __call__(self, model: Model, batch: Batch, /, *, rng: Rng | None = None) -> Update:
+        """Return the client's update on the transformed batch. The defense draws first."""
+        return self.client(model, Batch(self.defense.augment(batch.x, rng=rng), batch.y), rng=rng)
+
+    def with_gradient(self, rule: GradientRule, /) -> Client:
+        """Return this defense around the client with another gradient rule. Raises UsageError where that has none."""
+        return replace(self, client=exchange_gradient(self.client, rule))
