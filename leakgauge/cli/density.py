@@ -18,6 +18,7 @@ DataSpec = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE.safetensors", help="Where the flow is written.")]
 Gray = Annotated[bool, typer.Option("--gray", help="Take the luminance of color images.")]
 Steps = Annotated[int, typer.Option(min=1, help="How many steps of 512 patches each.")]
+Smoothing = Annotated[float, typer.Option(min=0.0, help="Standard deviation of the noise on the images, in pixels from 0 to 1.")]
 HeldOut = Annotated[int, typer.Option(min=1, help="How many images to measure on and not to learn from.")]
 Seed = Annotated[int, typer.Option(help="Which chance.")]
 
@@ -26,7 +27,8 @@ def density(
     data: DataSpec,
     out: Out,
     is_gray: Gray = False,
-    steps: Steps = 20_000,
+    steps: Steps = 6_000,
+    smoothing: Smoothing = 0.02,
     held_out: HeldOut = 5_000,
     seed: Seed = 0,
 ) -> None:
@@ -47,12 +49,20 @@ def density(
     x, name = _images(data, held_out, is_gray)
     out.parent.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
     learned, held = split(x, held_out, rng=stream(seed, "split"))
-    flow = fit(learned, Fitting(steps=steps), rng=stream(seed, "fit"), tick=_lines(steps))
+    fitting = Fitting(steps=steps, smoothing=smoothing)
+    flow = fit(learned, fitting, rng=stream(seed, "fit"), tick=_lines(steps))
     bits = {
-        f"bits per dimension, {kind}": f"{bits_per_dimension(flow, part, rng=stream(seed, 'bits')):.3f}"
+        f"bits per dimension, {kind}": f"{bits_per_dimension(flow, part, smoothing=smoothing, rng=stream(seed, 'bits')):.3f}"
         for kind, part in (("learned from", learned), ("held out", held))
     }
-    how = {"data": name, "gray": str(is_gray), "images": str(len(learned)), "steps": str(steps), "seed": str(seed)}
+    how = {
+        "data": name,
+        "gray": str(is_gray),
+        "images": str(len(learned)),
+        "steps": str(steps),
+        "smoothing": str(smoothing),
+        "seed": str(seed),
+    }
     save(replace(flow, made={**how, **bits, "leakgauge": version("leakgauge")}), out)
     for told, value in bits.items():
         say(f"{told.capitalize()}: {value}")

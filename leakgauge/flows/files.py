@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import tempfile
 from pathlib import Path
 
 import torch
@@ -22,10 +23,13 @@ def shipped(channels: int) -> Path | None:
 
 
 def save(flow: PatchFlow, path: Path) -> None:
-    """Write a flow to a file."""
+    """Write a flow to a file: under another name and renamed, so that a reader never meets half of it."""
     sizes = {name: str(size) for name, size in flow.shape._asdict().items()}
     params = {name: value.detach().cpu().contiguous() for name, value in flow.params.items()}
-    save_file(params, path, metadata={**flow.made, **sizes})
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        unfinished = Path(folder) / path.name
+        save_file(params, unfinished, metadata={**flow.made, **sizes})
+        unfinished.replace(path)
 
 
 def load(key: str, path: Path) -> PatchFlow:
@@ -34,13 +38,14 @@ def load(key: str, path: Path) -> PatchFlow:
     Raises UsageError for a file that is missing, cannot be read, or holds no flow.
     """
     try:
-        return _read(key, path, path.stat().st_mtime_ns)
+        found = path.stat()
+        return _read(key, path, (found.st_ino, found.st_mtime_ns))
     except OSError as error:
         raise UsageError(f"{key}: got {str(path)!r}, expected a file that exists; check the path") from error
 
 
 @functools.lru_cache(maxsize=4)
-def _read(key: str, path: Path, _: int) -> PatchFlow:
+def _read(key: str, path: Path, _: tuple[int, int]) -> PatchFlow:
     try:
         with safe_open(path, framework="pt") as file:
             told = dict(file.metadata() or {})

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from leakgauge.rng import normal_like
 from leakgauge.types import Rng
 
 LEVELS = 256
@@ -36,14 +37,17 @@ def grid(x: Tensor, side: int, stride: int) -> Tensor:
     return cut.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels * side * side)
 
 
-def draw(x: Tensor, side: int, count: int, *, rng: Rng) -> Tensor:
-    """Return `count` square patches of images [n, c, h, w] as vectors, from anywhere, with the noise of `spread`."""
+def draw(x: Tensor, side: int, count: int, *, smoothing: float, rng: Rng) -> Tensor:
+    """Return `count` square patches of images [n, c, h, w] as vectors, from anywhere.
+
+    They have the noise of `spread`, and normal noise of standard deviation `smoothing`.
+    """
     inside = torch.arange(side)
     which = torch.randint(len(x), (count,), generator=rng)
     top, left = (torch.randint(length - side + 1, (count,), generator=rng) for length in x.shape[2:])
     rows, columns = top[:, None, None] + inside[:, None], left[:, None, None] + inside  # [count, side, 1], [count, 1, side]
     cut = x[which[:, None, None], :, rows, columns].movedim(-1, 1).flatten(1)
-    return spread(cut, torch.rand(cut.shape, generator=rng))
+    return spread(cut, torch.rand(cut.shape, generator=rng)) + smoothing * normal_like(cut, rng)
 
 
 def luminance(x: Tensor) -> Tensor:
