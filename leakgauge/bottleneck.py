@@ -6,6 +6,8 @@ deviation is softplus of the latter, z = mean + std * noise, and what goes on to
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import final
 
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from leakgauge import tree
 from leakgauge.autodiff import Gradient, loss_gradient
 from leakgauge.errors import UsageError
 from leakgauge.types import Batch, Model
@@ -62,6 +65,14 @@ def noise_name(model: Model) -> str:
     raise UsageError("victim: has no variational bottleneck, expected one as PRECODE puts it in; wrap the victim in precode")
 
 
+def encode(model: Model, x: Tensor, *, training: bool) -> Tensor:
+    """Return what the encoder gives for pixels [n, *shape]: [n, 2 latent]. Raises UsageError for a model without bottleneck."""
+    encoded: list[Tensor] = []
+    with _listening(model, encoded):
+        model.forward(model.params, tree.apply(Tensor.clone, model.buffers), x, training=training)
+    return encoded[0]
+
+
 def bottleneck_gradient(model: Model, batch: Batch, noise: Tensor, *, beta: float, training: bool) -> Gradient:
     """Return the gradient of the mean loss plus `beta` times the divergence, at given `noise`, [n, latent] or [1, latent].
 
@@ -74,11 +85,18 @@ def bottleneck_gradient(model: Model, batch: Batch, noise: Tensor, *, beta: floa
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         return model.loss(logits, labels) + beta * divergence(encoded.pop())
 
-    encoder = model.net.get_submodule(f"{name.removesuffix('noise')}encoder")
-    hook = encoder.register_forward_hook(lambda _, __, given: encoded.append(given))
-    try:
+    with _listening(model, encoded):
         noisy = replace(model, buffers={**model.buffers, name: noise}, loss=loss)
         values, buffers = loss_gradient(noisy, batch, training=training)
+    return Gradient(values, {**buffers, name: model.buffers[name]})
+
+
+@contextmanager
+def _listening(model: Model, encoded: list[Tensor]) -> Iterator[None]:
+    """Append what the encoder gives in each forward pass."""
+    encoder = model.net.get_submodule(f"{noise_name(model).removesuffix('noise')}encoder")
+    hook = encoder.register_forward_hook(lambda _, __, given: encoded.append(given))
+    try:
+        yield
     finally:
         hook.remove()
-    return Gradient(values, {**buffers, name: model.buffers[name]})

@@ -23,6 +23,7 @@ from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.defenses import precode as defense
 from leakgauge.defenses.dp_sgd import DPSGD
+from leakgauge.defenses.partial_sharing import PartialSharing
 from leakgauge.errors import OutOfScope, UsageError
 from leakgauge.metrics.psnr import PSNR
 from leakgauge.rng import stream
@@ -219,7 +220,7 @@ def test_the_noise_starts_at_its_mean_and_then_at_draws(case):
     assert not starts[0].any()
     assert starts[1].std() > 0.5
     assert not torch.equal(starts[1], starts[2])
-    with pytest.raises(OutOfScope, match="several rounds"):
+    with pytest.raises(OutOfScope, match=r"several rounds.*one alone"):
         replay.unknowns(replace(seen, earlier=(seen,)), restart=0)
 
 
@@ -248,3 +249,45 @@ def test_a_search_moves_the_noise_along_and_tells_of_one_that_ran_away(case):
     assert found.notes == ()
     (told,) = Bottleneck(pace=2.0).remarks({"noise": torch.zeros(3, 2)}, {"noise": torch.full((3, 2), 1.5)})
     assert told == "The noise of the bottleneck was found at a standard deviation of 3.0, but it is drawn at 1."
+
+
+@pytest.mark.parametrize("victim", [SMALL, Precode(victim=ResNet(blocks=(1,), widths=(4,)), latent=LATENT)], ids=["mlp", "resnet"])
+@pytest.mark.parametrize("batchnorm", ["eval", "train"])
+def test_the_noise_of_one_example_follows_from_the_update(victim, batchnorm):
+    one = sample(victim, examples=1)
+    client = FedSGD(batchnorm=batchnorm)
+    seen = one.observe(client, defenses=[defense.Precode(beta=0.1)])
+    replay = Bottleneck(beta=0.1, batchnorm=batchnorm)
+    assert replay.unknowns(seen, restart=0) == {}
+    assert replay.at({"x": one.batch.x}) == replay
+    assert replay.remarks({}, {"x": one.batch.x}) == ()
+    truth = replay(seen, one.batch)
+    for name, value in seen.update.delta.items():
+        torch.testing.assert_close(truth[name], value, rtol=1e-3, atol=1e-5)
+    again = one.observe(client, defenses=[defense.Precode(beta=0.1)])
+    rounds = replace(seen, earlier=(again,))
+    assert float(matching(replay).loss_at(rounds, one.batch)) == pytest.approx(0, abs=1e-5)
+    assert float(matching(replay).loss_at(rounds, sample(victim, examples=1, seed=1).batch)) > 1e-3
+
+
+def test_the_noise_that_follows_is_no_path_to_the_weights():
+    """The client's noise is a number to its gradient, whatever an attacker makes it depend on."""
+    one = sample(SMALL, examples=1)
+    seen = one.observe(FedSGD(), defenses=[defense.Precode(beta=0.1)])
+    other = sample(SMALL, examples=1, seed=1).batch
+    _, (mean, std) = naive_outputs(seen.model.params, other.x, 0.0)
+    rows, factors = (seen.update.delta[f"3.bottleneck.decoder.{name}"] for name in ("weight", "bias"))
+    latent = rows[factors.abs().argmax()] / factors[factors.abs().argmax()]
+    expected = naive_gradient(seen.model, other, (latent - mean) / std, 0.1)
+    x = other.x.clone().requires_grad_()
+    found = Bottleneck(beta=0.1)(seen, Batch(x, other.y))
+    same({name: value.detach() for name, value in found.items()}, expected)
+    (slope,) = torch.autograd.grad(sum(value.square().sum() for value in found.values()), x)
+    assert slope.isfinite().all()
+    assert slope.any()
+
+
+def test_a_noise_whose_decoder_was_kept_back_is_searched():
+    one = sample(SMALL, examples=1)
+    seen = one.observe(FedSGD(), defenses=[defense.Precode(), PartialSharing(share=("1.*",))])
+    assert Bottleneck().unknowns(seen, restart=0)["noise"].shape == (1, LATENT)

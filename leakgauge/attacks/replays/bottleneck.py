@@ -1,4 +1,4 @@
-"""PRECODE's noise searched along with the examples (Balunovic et al., ICLR 2022, arXiv 2111.04706, for convolutional networks)."""
+"""PRECODE's noise, searched along with the examples (Balunovic et al., ICLR 2022, arXiv 2111.04706) or read off the update."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, final
 from torch import Tensor
 
 from leakgauge.algorithm import NonNegative, Positive, algorithm
-from leakgauge.bottleneck import bottleneck_gradient, noise_name
+from leakgauge.bottleneck import bottleneck_gradient, encode, moments, noise_name
 from leakgauge.errors import OutOfScope
 from leakgauge.protocols import Point, Replay
 from leakgauge.rng import normal_like, stream
@@ -20,9 +20,12 @@ _NAME = "noise"
 @final
 @algorithm
 class Bottleneck:
-    """One gradient through the variational bottleneck of the victim `precode`, whose noise is unknown and searched along.
+    """One gradient through the variational bottleneck of the victim `precode`, whose noise is unknown.
 
-    The first restart begins at the mean of the noise, the others at draws of it; it moves `pace` times as fast as the examples.
+    The noise of several examples is searched along: the first restart begins at its mean, the others at draws of it, and it moves
+    `pace` times as fast as the examples. That of one example need not be: the latent z enters a linear layer with bias, so that it
+    is read off the decoder's gradient as an input is off the first layer's, and a candidate's noise follows, (z - mean) / std.
+
     `beta` is the weight of the divergence that the client is assumed to add, `batchnorm` as in FedSGD.
     """
 
@@ -36,27 +39,34 @@ class Bottleneck:
         return frozenset()
 
     def __call__(self, seen: Observation, batch: Batch, /) -> Params:
-        """Return the gradient at the mean of the noise."""
-        return self.gradient(seen, batch, seen.model.buffers[noise_name(seen.model)])
+        """Return the gradient at the noise that follows for one example, and for several at its mean."""
+        latent = _latent(seen, len(batch))
+        if latent is None:
+            return self.gradient(seen, batch, seen.model.buffers[noise_name(seen.model)])
+        mean, std = moments(encode(seen.model, batch.x, training=self.batchnorm == "train"))
+        return self.gradient(seen, batch, (latent - mean) / std)
 
     def unknowns(self, seen: Observation, /, *, restart: int) -> Point:
-        """Return where the noise starts, in units of `pace`: [n, latent].
+        """Return where the noise starts, in units of `pace`: [n, latent]; nothing where it follows.
 
-        Raises UsageError for a model without bottleneck, and OutOfScope for several rounds, each of which has a noise of its own.
+        Raises UsageError for a model without bottleneck, and OutOfScope for several examples in several rounds, each of which has
+        a noise of its own.
         """
+        if _latent(seen, seen.count) is not None:
+            return {}
         if seen.earlier:
-            raise OutOfScope("the batch was seen in several rounds, and the replay 'bottleneck' knows the noise of one alone")
+            raise OutOfScope("the batch was seen in several rounds, and the replay 'bottleneck' searches the noise of one alone")
         mean = seen.model.buffers[noise_name(seen.model)].expand(seen.count, -1)
         start = mean if restart == 0 else normal_like(mean, stream(restart, "bottleneck"))
         return {_NAME: start / self.pace}
 
     def at(self, point: Point, /) -> Replay:
         """Return the replay at the noise of a point."""
-        return _AtNoise(self, self.pace * point[_NAME])
+        return _AtNoise(self, self.pace * point[_NAME]) if _NAME in point else self
 
     def remarks(self, start: Point, end: Point, /) -> tuple[str, ...]:
         """Tell of noise that no client would have drawn."""
-        size = float((self.pace * end[_NAME]).square().mean().sqrt())
+        size = float((self.pace * end[_NAME]).square().mean().sqrt()) if _NAME in end else 1.0
         if size < 2:
             return ()
         return (f"The noise of the bottleneck was found at a standard deviation of {size:.1f}, but it is drawn at 1.",)
@@ -64,6 +74,15 @@ class Bottleneck:
     def gradient(self, seen: Observation, batch: Batch, noise: Tensor) -> Params:
         """Return the gradient at a noise, [n, latent] or [1, latent]; differentiable in it where the batch is."""
         return bottleneck_gradient(seen.model, batch, noise, beta=self.beta, training=self.batchnorm == "train").params
+
+
+def _latent(seen: Observation, count: int) -> Tensor | None:
+    """The latent of one example [1, latent], by least squares over the decoder's rows; None for several, or without those rows."""
+    decoder = f"{noise_name(seen.model).removesuffix('noise')}decoder"
+    rows, factors = (seen.update.delta.get(f"{decoder}.{name}") for name in ("weight", "bias"))
+    if count != 1 or rows is None or factors is None or not factors.any():
+        return None
+    return (factors @ rows / factors.square().sum()).unsqueeze(0)
 
 
 @final
