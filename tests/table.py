@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from leakgauge.attacks.adam_inversion import adam_inversion
+from leakgauge.attacks.adam_undone import AdamUndone
 from leakgauge.attacks.analytic import Analytic
 from leakgauge.attacks.dlg import dlg
 from leakgauge.attacks.dlm import dlm
@@ -34,6 +36,7 @@ from leakgauge.attacks.likelihoods.laplace import Laplace
 from leakgauge.attacks.likelihoods.layer_normalized import LayerNormalized
 from leakgauge.attacks.likelihoods.masked import Masked
 from leakgauge.attacks.likelihoods.profiled import Profiled
+from leakgauge.attacks.likelihoods.saturated import Saturated
 from leakgauge.attacks.likelihoods.sign_agreement import SignAgreement
 from leakgauge.attacks.likelihoods.uninformative import Uninformative
 from leakgauge.attacks.likelihoods.without import Without
@@ -136,6 +139,8 @@ TABLE = [
         WithoutJumps(attack=replace(dlg(search=LBFGS_FEW, restarts=1), likelihood=Masked())),
         {"client": FedAvg(), "defenses": (WeightSparsification(share=0.3),)},
     ),
+    Row("attack", "adam_undone", AdamUndone(attack=dlg(search=LBFGS_FEW, restarts=1)), {"client": FedAvg(optimizer=adamw())}),
+    Row("attack", "adam_inversion", adam_inversion(search=LBFGS_FEW), {"bounded": True, "client": FedAvg(optimizer=Adam())}),
     Row("attack", "analytic", Analytic(), {"victim": FLAT}),
     Row("attack", "dlm", dlm(search=LBFGS_FEW, restarts=2), {"client": FedAvg(epochs=2)}),
     Row("attack", "dlm_plus", dlm_plus(search=LBFGS_FEW, restarts=1), {"client": FedAvg(epochs=2)}),
@@ -225,6 +230,7 @@ TABLE = [
     Row("likelihood", "profiled", Profiled(weight=2.0)),
     Row("likelihood", "profiled", Profiled(per="tensor")),
     Row("likelihood", "sign_agreement", SignAgreement(weight=2.0)),
+    Row("likelihood", "saturated", Saturated(signs=0.5)),
     Row("likelihood", "masked", Masked()),
     Row("likelihood", "masked", Masked(likelihood=Cosine())),
     Row("likelihood", "without", Without(drop=("bias",))),

@@ -26,8 +26,8 @@ class Counts:
     update gives away whatever its scale. The factor k, where it is not granted, is weighed by Bayes' rule: counts are integers,
     none is negative, and embeddings scatter by so much and no more. A trained net is right on average (see `posterior`). And p may
     have changed while the client trained: p at the weights before is weighed against p along the line from the weights before to
-    those after, by what either makes of the integers. Of updates that keep little but signs it takes what these say
-    (see `present`). Raises OutOfScope as `look` does.
+    those after, by what either makes of the integers. Of one example, and of updates that keep little but signs, it
+    takes what signs say (see `present`). Raises OutOfScope as `look` does.
     """
 
     images: Images = "pink"
@@ -41,7 +41,7 @@ class Counts:
     def infer(self, seen: Observation, count: int, /, *, rng: Rng) -> Tensor:
         """Return `count` classes, sorted."""
         layer = look(seen, self.samples, self.images, rng=rng)
-        if keeps_signs(layer):
+        if count == 1 or keeps_signs(layer):
             return present(layer, count)
         factor, size = known_factor(seen), scatter(layer, count)
         guesses = [

@@ -22,11 +22,11 @@ def present(layer: LastLayer, count: int) -> Tensor:
 
     The bias's gradient is the mean of p - y, so it is negative where a class is more frequent in the batch than among the answers
     (for one example, at its label alone: iDLG). How much more frequent, signs do not say. Where more classes rise than there are
-    examples, those count that rise most.
+    examples, those count that rise most, and where none does, the one that falls least.
     """
-    rising = layer.sums.neg().clamp_min(0)
-    largest = rising.topk(min(count, len(rising))).indices
-    chosen = rising.new_zeros(len(rising)).index_fill(0, largest, 1.0) * (rising > 0)
+    most = layer.sums.argsort()[:count]
+    rising = most[layer.sums[most] < 0]
+    chosen = layer.sums.new_zeros(len(layer.sums)).index_fill(0, rising if len(rising) else most[:1], 1.0)
     return spelled_out(whole(chosen, count))
 
 

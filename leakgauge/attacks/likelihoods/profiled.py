@@ -34,8 +34,8 @@ class Profiled:
         # At the best scale the loss does not change with it: its derivative in the guess is that at a fixed scale. The residual
         # itself, not 1 - cos^2, whose difference would be lost in rounding near the truth.
         residuals = {name: (value - scales[name] * guess[name]).square().sum() for name, value in seen.items()}
-        folded = [torch.where(scales[name] < 0, 2 * sizes[name] - residual, residual) for name, residual in residuals.items()]
-        return self.weight * torch.stack(folded).sum() / total.clamp_min(torch.finfo(total.dtype).tiny)
+        losses = [mirrored(residual, sizes[name], scales[name]) for name, residual in residuals.items()]
+        return self.weight * torch.stack(losses).sum() / total.clamp_min(torch.finfo(total.dtype).tiny)
 
     def _scales(self, guess: Params, seen: Params) -> dict[str, Tensor]:
         inner = {name: (guess[name] * value).sum() for name, value in seen.items()}
@@ -44,3 +44,8 @@ class Profiled:
             whole_inner, whole_squares = torch.stack([*inner.values()]).sum(), torch.stack([*squares.values()]).sum()
             inner, squares = dict.fromkeys(seen, whole_inner), dict.fromkeys(seen, whole_squares)
         return {name: inner[name] / squares[name].clamp_min(torch.finfo(squares[name].dtype).tiny) for name in seen}
+
+
+def mirrored(residual: Tensor, size: Tensor, scale: Tensor) -> Tensor:
+    """Return the residual at the best scale, or, where that is below 0, as much above `size` as the residual is below."""
+    return torch.where(scale < 0, 2 * size - residual, residual)
