@@ -28,8 +28,8 @@ _MEASURED = 50_000
 class Fitting:
     """What flow is fitted, to patches of `side` pixels, and how: Adam at a rate that falls to 0 along a cosine.
 
-    The patches have normal noise of `smoothing` on them, in pixel units. The density of clean images is a ridge, the steeper the
-    better it is known, and a search that starts beside it does not find up: without noise, images get likelier and guesses worse.
+    The patches have normal noise of `smoothing` on them, in pixel units: the density is that of images with such noise. Without
+    it, a flow that was fitted for longer found images likelier and was the worse prior for removing noise.
     """
 
     side: Count = 6
