@@ -57,7 +57,7 @@ def is_reversed(seen: Observation) -> bool:
         return False
     try:
         layer = look(seen, _DUMMIES, "pink", rng=stream(0, "settling"))
-        if keeps_signs(layer):
+        if keeps_signs(seen.update.delta):
             return names_too_many(layer, seen.update.examples)
         chances = moved_answers(layer, layer.found, seen.model)
         size = scatter(layer, seen.update.examples)

@@ -41,7 +41,7 @@ class Counts:
     def infer(self, seen: Observation, count: int, /, *, rng: Rng) -> Tensor:
         """Return `count` classes, sorted."""
         layer = look(seen, self.samples, self.images, rng=rng)
-        if count == 1 or keeps_signs(layer):
+        if count == 1 or keeps_signs(seen.update.delta):
             return present(layer, count)
         factor, size = known_factor(seen), scatter(layer, count)
         guesses = [
