@@ -248,7 +248,7 @@ def test_a_setting_that_does_not_fit(change, expected):
     [
         ({"name": "algorithms:Everything"}, "attack.must: is missing, expected a value; add it"),
         ("matching", "attack.likelihood: is missing, expected a name of the family likelihood (known: cosine, "),
-        (3, "attack: got 3, expected a name of the family attack (known: analytic, "),
+        (3, "attack: got 3, expected a name of the family attack (known: adam_inversion, "),
         ("algorithms:Reserved", "attack: 'algorithms:Reserved' has a setting called 'name', which holds "),
         ("algorithms:unannotated", "algorithms:unannotated: parameter 'steps' cannot be set from a file, expected a "),
         ("algorithms:greedy", "algorithms:greedy: parameter 'settings' cannot be set from a file, expected a "),
