@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -14,11 +14,11 @@ from torch import Tensor
 from leakgauge.algorithm import Count, NonNegative, Positive, Share, algorithm
 from leakgauge.environment import environment
 from leakgauge.errors import OutOfScope
-from leakgauge.judging import judge
+from leakgauge.judging import explain, judge
 from leakgauge.protocols import Attack, Client, Defense, Diagnosable, Informable, Metric
 from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, Record, Setting, Trial
 from leakgauge.rng import stream
-from leakgauge.rounds import Rounds, observe_rounds
+from leakgauge.rounds import Rounds, observe_rounds, trained_on
 from leakgauge.threat import ADAPTIVE, observe_update, protect, require
 from leakgauge.types import Batch, Capability, Model, Observation, ThreatModel, Tick, Update, no_tick, part_of
 from leakgauge.verdict import decide, diagnose
@@ -143,7 +143,7 @@ def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
         seconds=time.perf_counter() - started,
         spec={},
         environment=environment(scene.secret.x.device),
-        diagnosis=(*diagnose(trials, setting), *_told(unscored)),
+        diagnosis=(*diagnose(trials, setting), *explain(unscored)),
     )
     return Outcome(record, Images(scene.secret.x.cpu(), guesses))
 
@@ -198,7 +198,7 @@ def _attack_and_judge(
         nothing = torch.full_like(scene.secret.x, torch.nan).cpu()
         return Trial(attack, "out_of_scope", time.perf_counter() - started, str(reason)), nothing, {}
     seconds = time.perf_counter() - started
-    judged = judge(scene.secret, guess.batch, candidates=candidates, metrics=plan.metrics)
+    judged = judge(scene.secret, guess.batch, candidates=candidates, metrics=plan.metrics, trained=_trained(case, scene, plan))
     at_truth = case.attack.loss_at(seen, case.batch) if isinstance(case.attack, Diagnosable) else torch.tensor(torch.nan)
     trial = Trial(
         attack,
@@ -214,10 +214,10 @@ def _attack_and_judge(
     return trial, judged.matched.cpu(), judged.unscored
 
 
-def _told(unscored: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each reason why metrics have no scores."""
-    for reason in dict.fromkeys(unscored.values()):
-        yield f"Not scored: {', '.join(name for name, other in unscored.items() if other == reason)} ({reason})."
+def _trained(case: _Case, scene: Scene, plan: Plan) -> Batch | None:
+    if scene.update is not None:
+        return None  # the chance with which the update was made was not recorded
+    return trained_on(scene.model, scene.secret, client=plan.client, defenses=case.defenses, seed=plan.seed)
 
 
 def _setting(scene: Scene, plan: Plan, candidates: Tensor | None, sent: int) -> Setting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import final
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from leakgauge.errors import LeakgaugeError, UsageError
 from leakgauge.protocols import Metric
+from leakgauge.record import TRAINED
 from leakgauge.types import Batch
 
 
@@ -27,14 +28,16 @@ class Judgement:
 
     assignment: Tensor  # [n], the row of the guess that belongs to each truth
     matched: Tensor  # [n, *shape], the guesses in the order of the truths, clamped to [0, 1]
-    scores: Mapping[str, Tensor]  # metric -> [n]
+    scores: Mapping[str, Tensor]  # metric -> [n]; with "_trained" behind its name, against what the client trained on
     ranks: Tensor | None  # [n], 1 is best; None without candidates
     candidates_count: int | None  # images among which a rank is one, the truth included
     label_accuracy: float  # share of the true labels, as a multiset, that the guess holds
     unscored: Mapping[str, str] = field(default_factory=dict)  # metric -> why it has no scores
 
 
-def judge(secret: Batch, guess: Batch, *, candidates: Tensor | None, metrics: Mapping[str, Metric]) -> Judgement:
+def judge(
+    secret: Batch, guess: Batch, *, candidates: Tensor | None, metrics: Mapping[str, Metric], trained: Batch | None = None
+) -> Judgement:
     """Match guesses to truths, score each pair, and rank each truth among `candidates` [m, *shape], images of the same kind.
 
     Guesses come in no order, so they are matched one to one by least total squared error of pixels clamped to [0, 1]. A guess
@@ -43,15 +46,22 @@ def judge(secret: Batch, guess: Batch, *, candidates: Tensor | None, metrics: Ma
     A rank is 1 + the candidates strictly nearer to the guess than the truth is + half of those equally near, rounded up. For
     several guesses "near" means near to the nearest of them, not to the matched one: the match is made with the truths in hand
     and would favor them, whereas this treats truths and candidates alike, so that a guess that knows nothing gets uniform ranks.
+
+    `trained` is what the client made of each secret before it trained, if it did: guesses are matched to that as well, by itself,
+    and these scores are named psnr_trained and so on. It has no rank: a transformed image is told from candidates by its looks.
     """
     _check_shapes(secret.x, guess.x, candidates)
     truth, pixels = _pixels(secret.x), _pixels(guess.x)
     usable = pixels.flatten(1).isfinite().all(1).nonzero().squeeze(1)
-    assignment = _assign(truth, pixels[usable], usable)
+    assignment, matched = _matched(truth, pixels, usable)
     found = assignment >= 0
-    matched = torch.full_like(truth, torch.nan)
-    matched[found] = pixels[assignment[found]]
     scores, unscored = _scores(metrics, matched, truth, found)
+    if trained is not None:
+        changed = _pixels(trained.x)
+        rows, nearest = _matched(changed, pixels, usable)
+        more, reasons = _scores(metrics, nearest, changed, rows >= 0)
+        scores |= {name + TRAINED: values for name, values in more.items()}
+        unscored |= {name + TRAINED: reason for name, reason in reasons.items()}
     ranks = count = None
     if candidates is not None:
         count = len(candidates) + 1
@@ -59,6 +69,12 @@ def judge(secret: Batch, guess: Batch, *, candidates: Tensor | None, metrics: Ma
         if found.any():
             ranks[found] = _ranks(truth, _pixels(candidates), pixels[usable])[found]
     return Judgement(assignment, matched, scores, ranks, count, _label_accuracy(secret.y, guess.y), unscored)
+
+
+def explain(unscored: Mapping[str, str]) -> Iterator[str]:
+    """Say, in a sentence for each reason, which metrics have no scores."""
+    for reason in dict.fromkeys(unscored.values()):
+        yield f"Not scored: {', '.join(name for name, other in unscored.items() if other == reason)} ({reason})."
 
 
 def _check_shapes(secret: Tensor, guess: Tensor, candidates: Tensor | None) -> None:
@@ -80,11 +96,14 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(a.flatten(1).double(), b.flatten(1).double(), compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _assign(truth: Tensor, guess: Tensor, rows: Tensor) -> Tensor:
+def _matched(truth: Tensor, guess: Tensor, usable: Tensor) -> tuple[Tensor, Tensor]:
+    """The row of the guess that belongs to each truth, -1 for none, and its pixels; of the guesses, only `usable` rows count."""
     assignment = torch.full((len(truth),), -1)
-    matched, to = linear_sum_assignment(_distances(truth, guess).square().numpy())
-    assignment[matched] = rows[to]
-    return assignment
+    rows, to = linear_sum_assignment(_distances(truth, guess[usable]).square().numpy())
+    assignment[rows] = usable[to]
+    matched = torch.full_like(truth, torch.nan)
+    matched[rows] = guess[assignment[rows]]
+    return assignment, matched
 
 
 def _scores(

@@ -45,6 +45,7 @@ __all__ = [
     "Replay",
     "Search",
     "Space",
+    "Trains",
     "Victim",
 ]
 
@@ -124,6 +125,15 @@ class GradientDefense(Protocol):
 
     def with_gradient(self, rule: GradientRule, /) -> Client:
         """Return this client with another gradient rule."""
+        ...
+
+
+@runtime_checkable
+class Trains(Protocol):
+    """A client that says what it trains on, which may be other than what it is handed; a wrapper passes it on."""
+
+    def trained_on(self, model: Model, batch: Batch, /, *, rng: Rng | None) -> Batch:
+        """Return what each example became, in the same order and shape, for the `rng` that the update is made with."""
         ...
 
 

@@ -80,6 +80,9 @@ class Record:
     schema_version: Literal[1] = SCHEMA_VERSION
 
 
+TRAINED = "_trained"
+"""What the names of scores end in that are against what the client trained on, where a defense changed the examples before."""
+
 ATTACK, FLOOR, BLIND, CONTROL = "attack", "floor", "blind", "positive control"
 """The names of the trials: the audited attack; the same one on an update of other data; a guess without any update; the
 strongest setting of the attack on the undefended client."""

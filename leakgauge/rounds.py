@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import final
 
+import torch
+
 from leakgauge.algorithm import Count, NonNegative, algorithm
-from leakgauge.protocols import Defense
+from leakgauge.protocols import Defense, Trains
 from leakgauge.rng import stream
-from leakgauge.threat import observe
+from leakgauge.threat import observe, protect
 from leakgauge.types import Batch, Client, Model, Observation, ThreatModel
 
 
@@ -47,6 +49,18 @@ def observe_rounds(
         seen.append(observe(model, batch, client=client, defenses=defenses, threat=threat, public=public, rng=rng))
         model = _moved(model, seen[-1], rounds.server_rate)
     return replace(seen[-1], earlier=tuple(seen[:-1]))
+
+
+def trained_on(model: Model, batch: Batch, *, client: Client, defenses: Sequence[Defense] = (), seed: int) -> Batch | None:
+    """Return what the client made of each example before it trained, in the first round; None where it trained on them as they are.
+
+    Later rounds draw anew, so what they train on may differ: the first is the one that guesses are held against.
+    """
+    sending = protect(client, defenses)
+    if not isinstance(sending, Trains):
+        return None
+    trained = sending.trained_on(model, batch, rng=stream(seed, "client"))
+    return None if torch.equal(trained.x, batch.x) else trained
 
 
 def _moved(model: Model, seen: Observation, rate: float) -> Model:

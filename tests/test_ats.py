@@ -1,11 +1,13 @@
 """ATS: its transforms against Pillow, its policies, and its client."""
 
 import itertools
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
+from table import TABLE
 
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
@@ -13,12 +15,16 @@ from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses import policies, policy_search, transforms
 from leakgauge.defenses.ats import ATS
+from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.policies import LIBRARY
 from leakgauge.errors import UsageError
+from leakgauge.protocols import Trains
 from leakgauge.rng import stream
+from leakgauge.rounds import trained_on
 from leakgauge.testing import sample
 from leakgauge.testing.sampling import SMALL_RESNET
-from leakgauge.types import Batch, Inputs
+from leakgauge.threat import protect
+from leakgauge.types import Batch, Client, Inputs
 from leakgauge.victims.mlp import MLP
 
 # Transforms, against Pillow
@@ -199,6 +205,48 @@ def test_inputs_that_are_no_images_are_refused(shape):
     case = sample(MLP(hidden=(4,)), inputs=Inputs(shape, 3))
     with pytest.raises(UsageError, match="expected images of 1 or 3 channels"):
         ATS().protect(FedSGD())(case.model, case.batch)
+
+
+# What a client trained on
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A client that keeps what it is handed, and draws while it trains."""
+
+    handed: list[Batch]
+    client: Client = FedAvg(epochs=2, batch_size=1)
+
+    def __call__(self, model, batch, /, *, rng=None):
+        self.handed.append(batch)
+        return self.client(model, batch, rng=rng)
+
+    def with_gradient(self, rule):
+        return replace(self, client=self.client.with_gradient(rule))
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["inside", "outside"])
+@pytest.mark.parametrize("row", [row for row in TABLE if row.family == "defense"], ids=str)
+def test_every_defense_passes_on_what_the_client_inside_it_trained_on(row, is_first):
+    """For the rng of the update, whatever else is drawn from it before and after."""
+    case = sample(row.options.get("victim", SMALL_RESNET), examples=4)
+    defenses = [ATS(policy="21-13-3+7-4-15"), row.algorithm] if is_first else [row.algorithm, ATS(policy="21-13-3+7-4-15")]
+    handed: list[Batch] = []
+    client = protect(Watched(handed), defenses)
+    client(case.model, case.batch, rng=stream(5))
+    expected = list(handed)
+    assert isinstance(client, Trains)
+    found = client.trained_on(case.model, case.batch, rng=stream(5))
+    assert torch.equal(found.x, torch.cat([batch.x for batch in expected]))
+    assert torch.equal(found.y, torch.cat([batch.y for batch in expected]))
+    assert not torch.allclose(found.x, case.batch.x, atol=0.05)
+
+
+def test_a_client_that_takes_its_batch_as_it_is_says_so():
+    case = sample(SMALL_RESNET, examples=2)
+    found = trained_on(case.model, case.batch, client=FedSGD(), seed=0)
+    assert found is None
+    assert trained_on(case.model, case.batch, client=FedSGD(), defenses=[Clipping(norm=1.0)], seed=0) is None
 
 
 # The search

@@ -19,6 +19,7 @@ from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.data.photographs import Photographs
+from leakgauge.defenses.ats import ATS
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.noise import GaussianNoise
 from leakgauge.defenses.pruning import Pruning
@@ -26,6 +27,7 @@ from leakgauge.errors import OutOfScope, UsageError
 from leakgauge.metrics.psnr import PSNR
 from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR
 from leakgauge.rng import stream
+from leakgauge.rounds import Rounds
 from leakgauge.testing import check_secrecy
 from leakgauge.threat import ADAPTIVE, INFORMED, SERVER
 from leakgauge.types import Batch, Reconstruction, Status
@@ -108,6 +110,23 @@ def test_the_evidence_is_said():
     assert verdict.reason == (
         "1 of 2 examples recovered at 20 dB or more (best 30.0 dB, at least 3 dB above the floor); "
         "2 of 2 identified first among 100 images."
+    )
+
+
+def as_trained(own, changed, ranks=(50, 60)):
+    made = trial(own, ranks)
+    return replace(made, scores={**made.scores, "psnr_trained": changed})
+
+
+def test_an_example_is_recovered_as_it_was_or_as_the_client_trained_on_it():
+    low = as_trained((9.0, 9.5), (22.0, 9.0))
+    trials = {**SOUND, ATTACK: as_trained((30.0, 9.0), (24.0, 26.0)), FLOOR: low}
+    assert recovered_examples(ATTACK, trials, SETTING) == [0, 1]
+    assert recovered_examples(ATTACK, {**trials, ATTACK: as_trained((5.0, 9.0), (24.0, 12.0))}, SETTING) == []  # the floor is at 22
+    assert recovered_examples(ATTACK, {**trials, ATTACK: as_trained((5.0, None), (25.0, None))}, SETTING) == [0]
+    assert leakage(ATTACK, trials, SETTING, ALPHA) == (
+        "2 of 2 examples recovered at 20 dB or more (best 30.0 dB, at least 3 dB above the floor; "
+        "1 of them only as the client changed them before it trained)."
     )
 
 
@@ -228,6 +247,45 @@ def test_large_noise_hides_what_the_control_shows():
 def test_a_defense_that_does_not_help_is_told():
     record = run(scene(), plan(Analytic(), defenses=(Clipping(norm=0.01),))).record
     assert record.verdict.outcome == "leaks"
+
+
+def test_a_guess_is_held_against_what_the_client_trained_on_too():
+    record = run(scene(), plan(Analytic(), defenses=(ATS(policy="0"),))).record  # inverts all colors
+    scores = record.trials[ATTACK].scores
+    assert scores["psnr"][0] < 15
+    assert scores["psnr_trained"][0] > 60
+    assert record.verdict.outcome == "leaks"
+    assert "1 of them only as the client changed them" in record.verdict.reason
+    assert record.trials[FLOOR].scores["psnr_trained"][0] < 20
+    assert record.trials[BLIND].scores["psnr_trained"][0] < 20
+    assert record.trials[CONTROL].scores.keys() == {"psnr"}
+    plain = run(scene(), plan(Analytic())).record
+    assert plain.trials[ATTACK].scores.keys() == {"psnr"}
+
+
+class FirstRound:
+    """An attack that inverts the first round that was seen."""
+
+    needs = Analytic().needs
+
+    def run(self, seen, /, *, rng, tick):
+        return Analytic().run(seen.earlier[0], rng=rng, tick=tick)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_was_trained_on_is_that_of_the_update_of_the_first_round(seed):
+    settings = {"defenses": (ATS(policy="21-13-3+7-4-15"), Clipping(norm=0.1)), "seed": seed}
+    one = run(scene(), plan(Analytic(), **settings)).record
+    assert one.trials[ATTACK].scores["psnr_trained"][0] > 60
+    several = run(scene(), plan(FirstRound(), rounds=Rounds(count=3, server_rate=0.0), **settings)).record
+    assert several.trials[ATTACK].scores["psnr_trained"][0] > 60
+
+
+def test_of_a_recorded_update_nobody_knows_what_it_was_trained_on():
+    case, defense = scene(), ATS(policy="21-13-3")
+    update = defense.protect(FedSGD())(case.model, case.secret, rng=stream(9))
+    record = run(replace(case, update=update), plan(Analytic(), defenses=(defense,))).record
+    assert record.trials[ATTACK].scores.keys() == {"psnr"}
 
 
 def test_an_attack_that_is_too_weak_for_its_control_is_inconclusive():

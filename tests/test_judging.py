@@ -111,6 +111,29 @@ def test_fewer_or_more_guesses_than_truths():
     assert judged(truth, truth[:0]).assignment.tolist() == [-1, -1, -1]
 
 
+@pytest.mark.parametrize("guesses", [2, 3, 4])
+def test_what_was_trained_on_is_matched_by_itself(guesses):
+    """The nearest secret of a guess need not be the one whose transform it is."""
+    truth, changed, guess = images(3), images(3, seed=1), images(guesses, seed=2)
+
+    def cost(rows):
+        return sum(float((guess[row] - changed[place]).square().mean()) for place, row in enumerate(rows) if row is not None)
+
+    ways = itertools.permutations([*range(guesses), *[None] * (3 - guesses)], 3)
+    best = min(ways, key=cost)
+    plain = judged(truth, guess, images(5, seed=3))
+    both = judge(batch(truth), batch(guess), candidates=images(5, seed=3), metrics=METRICS, trained=batch(changed))
+    assert both.scores.keys() == {"mse", "psnr", "mse_trained", "psnr_trained"}
+    for place, row in enumerate(best):
+        expected = math.nan if row is None else float((guess[row] - changed[place]).square().mean())
+        assert float(both.scores["mse_trained"][place]) == pytest.approx(expected, nan_ok=True)
+    for name, values in plain.scores.items():
+        torch.testing.assert_close(both.scores[name], values, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(both.assignment, plain.assignment)
+    assert torch.equal(both.ranks, plain.ranks)
+    assert both.label_accuracy == plain.label_accuracy
+
+
 def test_nothing_is_mutated_and_graphs_end_here():
     truth, guess = images(2), (images(2, seed=1) + 1).requires_grad_()
     before = guess.detach().clone()

@@ -221,6 +221,25 @@ def test_metrics_that_nobody_knows_appear_under_their_own_name():
     assert words.ALIGNMENT in text
 
 
+def test_scores_against_what_was_trained_on_stand_apart_and_say_so():
+    one = audited("leaks", 2)
+    trials = {
+        name: replace(trial, scores={**trial.scores, "psnr_affine_trained": (31.2, 8.0), "psnr_trained": (26.4, 6.0)})
+        for name, trial in one.record.trials.items()
+        if name != CONTROL
+    }
+    record = replace(one.record, trials={**trials, CONTROL: one.record.trials[CONTROL]})
+    text = Page(render([replace(one, record=record)])).text
+    assert "PSNR, as trained on" in text
+    assert "PSNR, affine, as trained on" in text
+    assert "26.4 dB as trained on" in text
+    assert words.CHANGED in text
+    assert words.UNCHANGED in text  # of the control, which defends nothing
+    table = score_table(record, one.record.setting, "a")
+    assert [row.key for row in table.rows[:4]] == ["psnr", "mse", "psnr_trained", "psnr_affine_trained"]
+    assert words.CHANGED not in Page(render([one])).text
+
+
 def test_missing_numbers_say_why():
     one = audited("leaks")
     trials = dict(one.record.trials)

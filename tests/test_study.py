@@ -18,6 +18,7 @@ from leakgauge.report.curves import curves
 from leakgauge.report.study import render_study, to_markdown, write_study
 from leakgauge.statistics import mean_interval
 from leakgauge.studying import Block, Claim, LeftOut, Results, Statistic, Study, Unsettled, View, cases, conclude, levels
+from leakgauge.studying.results import worst_of
 
 BASE = {"data": {"name": "photographs", "size": 32}, "batch": {"size": 2}, "victim": "lenet", "attack": "dlg"}
 BLOCK = Block(
@@ -178,6 +179,7 @@ def test_what_ended_without_a_guess_counts_with_the_worst_score():
     sample = Results(made, found, there).of("rates", {"attack": "DLG", "rate": "fedsgd"})
     assert sample.scores() == (0.0, 0.0, 11.0, 12.0, 12.0, 13.0)
     assert sample.scores("mse")[:2] == (1.0, 1.0)
+    assert worst_of("ssim_affine_trained") == worst_of("ssim") == -1.0
     assert sample.mean().value == pytest.approx((0 + 0.5 + 0.5) / 3)
     assert sample.mean().interval == (0.0, 1.0)  # a share, whatever the t interval of three numbers says
     assert concluded(made, found, there).tables[0].series[0].cells[0].blank == 1
@@ -287,6 +289,7 @@ def test_findings_name_no_folder_of_a_machine(tmp_path):
 
 
 TINY = """
+from leakgauge.studying.results import worst_of
 from leakgauge.studying import Block, Claim, Study, View, levels
 
 BASE = {

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from leakgauge.algorithm import algorithm
 from leakgauge.defenses import policies
-from leakgauge.defenses.transformed import exchange_gradient
+from leakgauge.defenses.transformed import exchange_gradient, trained_on
 from leakgauge.errors import UsageError
 from leakgauge.protocols import GradientRule
 from leakgauge.types import Batch, Client, Model, Rng, Update
@@ -23,8 +23,8 @@ class ATS:
     With alternatives, joined by "+" (the paper's hybrid), each image gets one of them by chance. The client's batch is transformed
     once, before its local training. Without an `rng` images are at the mean of what chance could make of them.
 
-    An attack on the update finds what the client trained on, which is what `augment` gives for the client's `rng`: scores against
-    the original count a shift or a change of colors as an error of the attack.
+    An attack on the update finds what the client trained on; scores against the original count a shift or a change of colors as an
+    error of the attack. So the client says what it trained on, and an audit scores guesses against that as well.
     """
 
     policy: str = "3-1-7"
@@ -55,8 +55,15 @@ class Augmented:
 
     def __call__(self, model: Model, batch: Batch, /, *, rng: Rng | None = None) -> Update:
         """Return the client's update on the transformed batch. The defense draws first."""
-        return self.client(model, Batch(self.defense.augment(batch.x, rng=rng), batch.y), rng=rng)
+        return self.client(model, self._augmented(batch, rng), rng=rng)
+
+    def trained_on(self, model: Model, batch: Batch, /, *, rng: Rng | None) -> Batch:
+        """Return the transformed batch, and what the client makes of it."""
+        return trained_on(self.client, model, self._augmented(batch, rng), rng=rng)
 
     def with_gradient(self, rule: GradientRule, /) -> Client:
         """Return this defense around the client with another gradient rule. Raises UsageError where that has none."""
         return replace(self, client=exchange_gradient(self.client, rule))
+
+    def _augmented(self, batch: Batch, rng: Rng | None) -> Batch:
+        return Batch(self.defense.augment(batch.x, rng=rng), batch.y)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from leakgauge.algorithm import Positive, algorithm
-from leakgauge.defenses.transformed import exchange_gradient
+from leakgauge.defenses.transformed import exchange_gradient, trained_on
 from leakgauge.errors import UsageError
 from leakgauge.protocols import GradientRule
 from leakgauge.types import Batch, Client, Model, Rng, Update
@@ -57,6 +57,10 @@ class Mixed:
     def __call__(self, model: Model, batch: Batch, /, *, rng: Rng | None = None) -> Update:
         """Return the client's update on the mixed batch."""
         return self.client(model, self.defense.mix(batch, model.inputs.classes, rng=rng), rng=rng)
+
+    def trained_on(self, model: Model, batch: Batch, /, *, rng: Rng | None) -> Batch:
+        """Return the mixtures, each in the place of the example that it was made for, and what the client makes of them."""
+        return trained_on(self.client, model, self.defense.mix(batch, model.inputs.classes, rng=rng), rng=rng)
 
     def with_gradient(self, rule: GradientRule, /) -> Client:
         """Return this defense around the client with another gradient rule. Raises UsageError where that has none."""

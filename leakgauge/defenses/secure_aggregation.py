@@ -10,7 +10,7 @@ from torch import Tensor
 
 from leakgauge import tree
 from leakgauge.algorithm import Count, algorithm
-from leakgauge.defenses.transformed import exchange_gradient
+from leakgauge.defenses.transformed import exchange_gradient, trained_on
 from leakgauge.errors import UsageError
 from leakgauge.protocols import GradientRule
 from leakgauge.types import Batch, Client, Model, Rng, Update
@@ -42,14 +42,7 @@ class Aggregated:
 
     def __call__(self, model: Model, batch: Batch, /, *, rng: Rng | None = None) -> Update:
         """Return the mean update for all examples, at the clients' scale. Raises UsageError if the batch does not divide."""
-        count = self.defense.clients
-        if len(batch) == 0 or len(batch) % count:
-            raise UsageError(
-                f"SecureAggregation.clients: got {count} for {len(batch)} examples, expected a divisor of the batch; "
-                "change the number of clients or of examples"
-            )
-        parts = torch.split(torch.arange(len(batch), device=batch.x.device), len(batch) // count)
-        first, *rest = [self.client(model, batch[rows], rng=rng) for rows in parts]
+        first, *rest = [self.client(model, part, rng=rng) for part in self._parts(batch)]
         return replace(
             first,
             delta=tree.apply(_mean, first.delta, *(update.delta for update in rest)),
@@ -58,9 +51,27 @@ class Aggregated:
             examples=len(batch),
         )
 
+    def trained_on(self, model: Model, batch: Batch, /, *, rng: Rng | None) -> Batch:
+        """Return what the clients train on, one after the other."""
+        parts = []
+        for part in self._parts(batch):
+            parts.append(trained_on(self.client, model, part, rng=None if rng is None else rng.clone_state()))
+            self.client(model, part, rng=rng)  # all that a client draws is drawn before the next one begins
+        return Batch(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
+
     def with_gradient(self, rule: GradientRule, /) -> Client:
         """Return such clients with another gradient rule each. Raises UsageError where they have none."""
         return replace(self, client=exchange_gradient(self.client, rule))
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        count = self.defense.clients
+        if len(batch) == 0 or len(batch) % count:
+            raise UsageError(
+                f"SecureAggregation.clients: got {count} for {len(batch)} examples, expected a divisor of the batch; "
+                "change the number of clients or of examples"
+            )
+        rows = torch.split(torch.arange(len(batch), device=batch.x.device), len(batch) // count)
+        return [batch[part] for part in rows]
 
 
 def _mean(*values: Tensor) -> Tensor:

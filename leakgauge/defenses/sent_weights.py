@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, final
 
 from leakgauge import tree
-from leakgauge.defenses.transformed import exchange_gradient
+from leakgauge.defenses.transformed import exchange_gradient, trained_on
 from leakgauge.protocols import GradientRule
 from leakgauge.types import Batch, Client, Model, Params, Rng, Update
 
@@ -41,6 +41,10 @@ class Cloaked:
         after = self.defense.cloak(trained, rng=rng)
         delta = {name: before[name] - value for name, value in after.items()}
         return replace(update, delta=delta, before=tree.detach(before))
+
+    def trained_on(self, model: Model, batch: Batch, /, *, rng: Rng | None) -> Batch:
+        """Return what the client trains on."""
+        return trained_on(self.client, model, batch, rng=rng)
 
     def with_gradient(self, rule: GradientRule, /) -> Client:
         """Return this defense around the client with another gradient rule. Raises UsageError where that has none."""

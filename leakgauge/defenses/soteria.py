@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from leakgauge.algorithm import OpenShare, algorithm
-from leakgauge.defenses.transformed import exchange_gradient
+from leakgauge.defenses.transformed import exchange_gradient, trained_on
 from leakgauge.errors import UsageError, suggestion
 from leakgauge.protocols import GradientRule
 from leakgauge.types import Batch, Client, Model, Rng, Update
@@ -81,6 +81,10 @@ class Perturbed:
             return update
         masked = update.delta[weight] * self.defense.kept(model, batch.x)
         return replace(update, delta={**update.delta, weight: masked})
+
+    def trained_on(self, model: Model, batch: Batch, /, *, rng: Rng | None) -> Batch:
+        """Return what the client trains on."""
+        return trained_on(self.client, model, batch, rng=rng)
 
     def with_gradient(self, rule: GradientRule, /) -> Client:
         """Return this defense around the client with another gradient rule. Raises UsageError where that has none."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, final
 
 from leakgauge.errors import UsageError
-from leakgauge.protocols import GradientDefense, GradientRule
+from leakgauge.protocols import GradientDefense, GradientRule, Trains
 from leakgauge.types import Batch, Client, Model, Params, Rng, Update
 
 
@@ -31,6 +31,10 @@ class Transformed:
         update = self.client(model, batch, rng=rng)
         return replace(update, delta=self.defense.transform(update.delta, rng=rng))
 
+    def trained_on(self, model: Model, batch: Batch, /, *, rng: Rng | None) -> Batch:
+        """Return what the client trains on."""
+        return trained_on(self.client, model, batch, rng=rng)
+
     def with_gradient(self, rule: GradientRule, /) -> Client:
         """Return this defense around the client with another gradient rule. Raises UsageError where that has none."""
         return replace(self, client=exchange_gradient(self.client, rule))
@@ -47,3 +51,8 @@ def exchange_gradient(client: Client, rule: GradientRule) -> Client:
             "exchanged (with_gradient), such as fedsgd or fedavg; choose one of these or drop the defense"
         )
     return client.with_gradient(rule)
+
+
+def trained_on(client: Client, model: Model, batch: Batch, *, rng: Rng | None) -> Batch:
+    """Return what a client trains on: the batch itself, unless it says otherwise."""
+    return client.trained_on(model, batch, rng=rng) if isinstance(client, Trains) else batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from leakgauge.record import TRAINED
 from leakgauge.report.numbers import DASH, duration, number, plural, share, significant
 from leakgauge.report.words import METRICS
 from leakgauge.studying import Cell, Findings, Judgment, Level, Ruling, Statistic, Table, View
@@ -86,8 +87,9 @@ def detail(cell: Cell, view: View) -> str:
 
 
 def _score(view: View) -> str:
-    label, unit, _ = METRICS.get(view.score, (view.score.replace("_", " "), "", ""))
-    return f"{label} ({unit})" if unit else label
+    name = view.score.removesuffix(TRAINED)
+    label, unit, _ = METRICS.get(name, (name.replace("_", " "), "", ""))
+    return f"{label}{' as trained on' if name != view.score else ''}{f' ({unit})' if unit else ''}"
 
 
 def _number(view: View, value: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import final
 
-from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, Record, Trial
+from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, TRAINED, Record, Trial
 from leakgauge.report import words
 from leakgauge.report.pictures import Array, Strip, is_picture, strip
 
@@ -94,7 +94,7 @@ def _lines(record: Record, name: str, row: int) -> tuple[str, ...]:
     if trial is None:
         return ("not run",)
     lines = []
-    for metric, form in (("psnr", "{:z.1f} dB"), ("ssim", "SSIM {:z.2f}")):
+    for metric, form in (("psnr", "{:z.1f} dB"), ("psnr" + TRAINED, "{:z.1f} dB as trained on"), ("ssim", "SSIM {:z.2f}")):
         value = trial.scores[metric][row] if metric in trial.scores else None
         if value is not None:
             lines.append(form.format(value).replace("-", "−"))

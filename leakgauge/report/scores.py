@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
-from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, Record, Setting, Trial
+from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, TRAINED, Record, Setting, Trial
 from leakgauge.report import words
 from leakgauge.report.numbers import Cell, duration, nothing, p_value, plural, present, share, summary
 from leakgauge.statistics import identification_p_value, wilson
@@ -68,7 +68,8 @@ def _row(record: Record, key: str, label: str, hint: str, cell: Callable[[str, T
 def _scores(metric: str) -> Callable[[str, Trial], Cell]:
     def cell(_: str, trial: Trial) -> Cell:
         if metric not in trial.scores:
-            return nothing(_unscored(trial))
+            is_spared = metric.endswith(TRAINED) and trial.status == "ok"
+            return nothing(words.UNCHANGED if is_spared else _unscored(trial))
         return summary(metric, trial.scores[metric], words.METRICS.get(_plain(metric), ("", "", ""))[1])
 
     return cell
@@ -143,22 +144,27 @@ def _notes(record: Record, metrics: list[str]) -> tuple[str, ...]:
         notes.append(f"Scores are medians over {size}. {kind}" if max(scored) > 1 else "Scores are those of the one example.")
     if any("affine" in metric for metric in metrics):
         notes.append(words.ALIGNMENT)
+    if any(metric.endswith(TRAINED) for metric in metrics):
+        notes.append(words.CHANGED)
     if attack is not None and record.trials.get(CONTROL) == attack:
         notes.append("The attack had every advantage already: it is its own positive control.")
     return tuple(notes)
 
 
 def _labels(metric: str) -> tuple[str, str]:
-    label, _, hint = words.METRICS.get(_plain(metric), (metric, "", ""))
-    return (f"{label}, affine", f"{hint}, {words.ALIGNED}") if "affine" in metric and label != metric else (label, hint)
+    name = metric.removesuffix(TRAINED)
+    label, _, hint = words.METRICS.get(_plain(name), (name, "", ""))
+    if "affine" in name and label != name:
+        label, hint = f"{label}, affine", f"{hint}, {words.ALIGNED}"
+    return (f"{label}, as trained on", hint) if name != metric else (label, hint)
 
 
 def _plain(metric: str) -> str:
-    """The metric below an affine fit, whichever way the two are joined."""
-    return "".join(part for part in metric.replace("affine", "").split("_") if part)
+    """The metric below an affine fit, whichever way the two are joined, and whatever it compares with."""
+    return "".join(part for part in metric.removesuffix(TRAINED).replace("affine", "").split("_") if part)
 
 
-def _place(metric: str) -> tuple[int, bool, str]:
+def _place(metric: str) -> tuple[bool, int, bool, str]:
     order = list(words.METRICS)
     plain = _plain(metric)
-    return (order.index(plain) if plain in order else len(order), "affine" in metric, metric)
+    return (metric.endswith(TRAINED), order.index(plain) if plain in order else len(order), "affine" in metric, metric)

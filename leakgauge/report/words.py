@@ -63,6 +63,12 @@ ALIGNMENT = (
     "a person would still recognize it."
 )
 
+CHANGED = (
+    "The client changed the examples before it trained on them. Scores “as trained on” are against what it made of them; an "
+    "example counts as recovered if either is found, for a person recognizes a face in a rotated picture, too."
+)
+UNCHANGED = "the client of this trial trained on the examples as they are"
+
 CAPABILITIES = {
     "labels": "the labels of the private examples, in no particular order",
     "count": "how many examples are behind the update",

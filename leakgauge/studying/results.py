@@ -9,7 +9,7 @@ from statistics import fmean, median
 from typing import final
 
 from leakgauge.errors import LeakgaugeError, UsageError, suggestion
-from leakgauge.record import ATTACK, CONTROL, Record, Trial
+from leakgauge.record import ATTACK, CONTROL, TRAINED, Record, Trial
 from leakgauge.statistics import mean_interval, median_interval, recovered_share
 from leakgauge.store import FINISHED
 from leakgauge.studying.cases import Case
@@ -203,7 +203,7 @@ def runs(case: Case, trial: str) -> bool:
 
 def worst_of(metric: str) -> float:
     """What a guess scores that is not there. Raises UsageError for a metric of which nobody knows."""
-    plain = metric.removesuffix("_affine")
+    plain = metric.removesuffix(TRAINED).removesuffix("_affine")
     if plain not in WORST:
         raise UsageError(f"score: got {metric!r}, which has no worst value; {suggestion(plain, WORST)}")
     return WORST[plain]

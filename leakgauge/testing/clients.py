@@ -8,7 +8,7 @@ import torch
 
 from leakgauge import tree
 from leakgauge.clients.fedsgd import FedSGD
-from leakgauge.protocols import Defense, GradientRule, Optimizer, Victim
+from leakgauge.protocols import Defense, GradientRule, Optimizer, Trains, Victim
 from leakgauge.rng import stream
 from leakgauge.testing.expecting import expect
 from leakgauge.testing.guards import check_algorithm, check_equal, undisturbed
@@ -78,7 +78,16 @@ def _check_sending(who: str, client: Client, victim: Victim, examples: int) -> N
     expected = client(model, batch)
     check_equal(who, "updates without a seed", expected, client(model, batch))
     check_secrecy(case.observe(client), batch)
+    if isinstance(client, Trains):
+        _check_trained_on(who, client, model, batch)
     _check_replayed(who, client, model, batch, expected.delta)
+
+
+def _check_trained_on(who: str, client: Trains, model: Model, batch: Batch) -> None:
+    with undisturbed(who, client, model, batch):
+        trained = client.trained_on(model, batch, rng=stream(0, "client"))
+    expect(trained.x.shape == batch.x.shape, f"{who}: says that it trained on {tuple(trained.x.shape)}, expected a row per example")
+    check_equal(who, "batches to train on", trained, client.trained_on(model, batch, rng=stream(0, "client")))
 
 
 def _check_replayed(who: str, client: Client, model: Model, batch: Batch, expected: Params) -> None:
