@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, NamedTuple, Protocol, final, runtime_checkable
 
 from torch import Tensor
 
@@ -25,6 +25,7 @@ from leakgauge.types import (
 
 __all__ = [
     "Adjustable",
+    "Bound",
     "Attack",
     "Client",
     "Data",
@@ -33,6 +34,7 @@ __all__ = [
     "Found",
     "GradientDefense",
     "GradientRule",
+    "Implying",
     "Informable",
     "Labels",
     "Likelihood",
@@ -173,6 +175,23 @@ class Likelihood(Protocol):
 
     def __call__(self, guess: Params, seen: Params, /) -> Tensor:
         """Return a scalar that is 0 where the two agree; `guess` may hold more names than `seen`."""
+        ...
+
+
+class Bound(NamedTuple):
+    """A likelihood for one observation, the replay that goes with it, and what was noticed, a sentence each."""
+
+    likelihood: Likelihood
+    replay: Replay
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Implying(Protocol):
+    """A likelihood that depends on more of the observation than the update: what the client did, as far as that is granted."""
+
+    def bound(self, seen: Observation, replay: Replay, /) -> Bound:
+        """Return the likelihood for this observation, and the replay in place of the one that an attack was given."""
         ...
 
 

@@ -9,6 +9,9 @@ import torch
 from leakgauge.attacks.adam_inversion import adam_inversion
 from leakgauge.attacks.adam_undone import AdamUndone
 from leakgauge.attacks.analytic import Analytic
+from leakgauge.attacks.annealing import Annealing
+from leakgauge.attacks.ball import Ball
+from leakgauge.attacks.bayes import bayes
 from leakgauge.attacks.dlg import dlg
 from leakgauge.attacks.dlm import dlm
 from leakgauge.attacks.dlm_plus import dlm_plus
@@ -32,6 +35,7 @@ from leakgauge.attacks.labels.llg import LLG
 from leakgauge.attacks.likelihoods.cosine import Cosine
 from leakgauge.attacks.likelihoods.free_scale import FreeScale
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
+from leakgauge.attacks.likelihoods.implied import Implied
 from leakgauge.attacks.likelihoods.laplace import Laplace
 from leakgauge.attacks.likelihoods.layer_normalized import LayerNormalized
 from leakgauge.attacks.likelihoods.masked import Masked
@@ -51,9 +55,11 @@ from leakgauge.attacks.replays.bottleneck import Bottleneck
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.replays.surrogate import Surrogate
+from leakgauge.attacks.replays.undefended import Undefended
 from leakgauge.attacks.replays.unrolled import Unrolled
 from leakgauge.attacks.scale_free import scale_free
 from leakgauge.attacks.searches import adam as adam_search
+from leakgauge.attacks.searches.adam import Adam as SearchAdam
 from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.sme import sme
 from leakgauge.attacks.spaces.pixels import Pixels
@@ -72,6 +78,7 @@ from leakgauge.data.photographs import Photographs
 from leakgauge.data.torchvision import Torchvision
 from leakgauge.defenses import precode as precode_defense
 from leakgauge.defenses.ats import ATS
+from leakgauge.defenses.bernoulli_pruning import BernoulliPruning
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.dp_sgd import DPSGD
 from leakgauge.defenses.mixup import Mixup
@@ -142,6 +149,12 @@ TABLE = [
     Row("attack", "adam_undone", AdamUndone(attack=dlg(search=LBFGS_FEW, restarts=1)), {"client": FedAvg(optimizer=adamw())}),
     Row("attack", "adam_inversion", adam_inversion(search=LBFGS_FEW), {"bounded": True, "client": FedAvg(optimizer=Adam())}),
     Row("attack", "analytic", Analytic(), {"victim": FLAT}),
+    Row(
+        "attack",
+        "bayes",
+        bayes(search=SearchAdam(steps=3), ball=Ball(radius=0.1, samples=2), annealing=Annealing(stages=2)),
+        {"bounded": True, "examples": 2, "defenses": (GaussianNoise(sigma=0.1),)},
+    ),
     Row("attack", "dlm", dlm(search=LBFGS_FEW, restarts=2), {"client": FedAvg(epochs=2)}),
     Row("attack", "dlm_plus", dlm_plus(search=LBFGS_FEW, restarts=1), {"client": FedAvg(epochs=2)}),
     Row("attack", "sme", sme(steps=3, learning_rate=0.1), {"bounded": True, "examples": 2, "client": FedAvg(epochs=2)}),
@@ -195,6 +208,7 @@ TABLE = [
     Row("defense", "clipping", Clipping(norm=0.1)),
     Row("defense", "topk", TopK(share=0.3), {"client": FedAvg(epochs=2)}),
     Row("defense", "pruning", Pruning(share=0.5)),
+    Row("defense", "bernoulli_pruning", BernoulliPruning(share=0.3)),
     Row("defense", "qsgd", QSGD(levels=4)),
     Row("defense", "sign", Sign()),
     Row("defense", "sign", Sign(scaled=True)),
@@ -231,6 +245,7 @@ TABLE = [
     Row("likelihood", "profiled", Profiled(per="tensor")),
     Row("likelihood", "sign_agreement", SignAgreement(weight=2.0)),
     Row("likelihood", "saturated", Saturated(signs=0.5)),
+    Row("likelihood", "implied", Implied(width=0.5)),
     Row("likelihood", "masked", Masked()),
     Row("likelihood", "masked", Masked(likelihood=Cosine())),
     Row("likelihood", "without", Without(drop=("bias",))),
@@ -256,6 +271,7 @@ TABLE = [
     Row("prior", "flow", Flow(weight=0.1, stride=1)),
     Row("replay", "one_gradient", OneGradient(), {"client": FedAvg(epochs=2)}),
     Row("replay", "one_gradient", OneGradient(scaled=False, batchnorm="train"), {"client": FedAvg(optimizer=Adam())}),
+    Row("replay", "undefended", Undefended(), {"client": FedAvg(epochs=2)}),
     Row("replay", "granted", Granted(), {"client": FedAvg(epochs=2, batch_size=1, optimizer=Adam())}),
     Row("replay", "surrogate", Surrogate(), {"client": FedAvg(epochs=2)}),
     Row("replay", "unrolled", Unrolled(steps=2), {"client": FedAvg(epochs=2)}),

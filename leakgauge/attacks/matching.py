@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple, TypeVar, final
 
 import torch
@@ -16,17 +17,24 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from leakgauge import tree
 from leakgauge.algorithm import Count, NonNegative, algorithm
+from leakgauge.attacks.annealing import Annealing
+from leakgauge.attacks.ball import Ball
 from leakgauge.attacks.copies import EpochCopies
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.settling import settle
 from leakgauge.errors import UsageError
-from leakgauge.protocols import Adjustable, Attack, Found, Labels, Likelihood, Point, Prior, Replay, Search, Space
+from leakgauge.protocols import Adjustable, Attack, Found, Implying, Labels, Likelihood, Point, Prior, Replay, Search, Space
 from leakgauge.rng import fork
 from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng, Tick, part_of
 
 _Part = TypeVar("_Part", Likelihood, Replay)
+
+
+class _Bound(NamedTuple):
+    attack: Matching
+    notes: tuple[str, ...] = ()
 
 
 class _Candidate(NamedTuple):
@@ -42,7 +50,8 @@ class Matching:
     """Searches the batch whose replayed update is likeliest, from `restarts` random starts; the lowest loss wins.
 
     A search, and the restarting, ends early at a loss of `enough` times that of a vanishing update. With `group`, each restart is a
-    group of members that are searched together, and with `copies`, a candidate has one copy of the batch per epoch. Labels that a
+    group of members that are searched together, and with `copies`, a candidate has one copy of the batch per epoch. With `ball`, a
+    candidate is as good as what lies around it on average, and with `annealing`, the weight of the likelihood grows. Labels that a
     rule leaves open (floating logits) join the unknowns, and so do those of a likelihood or a replay that has some (`Adjustable`).
     Rounds that were seen of one batch add up.
     """
@@ -55,12 +64,16 @@ class Matching:
     search: Search
     group: GroupConsistency | None = None
     copies: EpochCopies | None = None
+    ball: Ball | None = None
+    annealing: Annealing | None = None
     restarts: Count = 1
     enough: NonNegative = 0.0
 
     def __post_init__(self) -> None:
         if self.copies is not None and isinstance(self.replay, Granted):
             raise UsageError("Matching.copies: the replay granted takes them for one batch; take unrolled, or leave copies out")
+        if self.group is not None and self.annealing is not None:
+            raise UsageError("Matching.annealing: a group ends with one member, from which it cannot go on; leave one of them out")
 
     @property
     def needs(self) -> frozenset[Capability]:
@@ -74,6 +87,10 @@ class Matching:
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
         """Return the guess with the lowest loss. Raises OutOfScope where a part does not apply."""
         seen, notes = settle(seen)
+        bound = self._bound(seen)
+        return bound.attack._run(seen, (*notes, *bound.notes), rng, tick)
+
+    def _run(self, seen: Observation, notes: tuple[str, ...], rng: Rng, tick: Tick) -> Reconstruction:
         goal = self._goal(seen)
         candidates: list[_Candidate] = []
         for restart in range(self.restarts):
@@ -90,12 +107,19 @@ class Matching:
         settled = settle(seen).seen
         counted = replace(settled, update=replace(settled.update, examples=len(batch)))  # what was guessed may be wrong
         candidate = batch if self.copies is None else self.copies.repeated(batch)
-        return self._loss(counted, candidate, self.likelihood, self.replay)
+        attack = self._bound(counted).attack
+        return attack._loss(counted, candidate, attack.likelihood, attack.replay)
 
-    def _loss(self, seen: Observation, batch: Batch, likelihood: Likelihood, replay: Replay) -> Tensor:
+    def _bound(self, seen: Observation) -> _Bound:
+        if not isinstance(self.likelihood, Implying):
+            return _Bound(self)
+        likelihood, replay, notes = self.likelihood.bound(seen, self.replay)
+        return _Bound(replace(self, likelihood=likelihood, replay=replay), notes)
+
+    def _loss(self, seen: Observation, batch: Batch, likelihood: Likelihood, replay: Replay, weight: float = 1.0) -> Tensor:
         with sdpa_kernel(SDPBackend.MATH):  # the only attention kernel that can be differentiated twice on every device
             rounds = (seen, *seen.earlier)
-            loss = torch.stack([likelihood(replay(one, batch), one.update.delta) for one in rounds]).sum()
+            loss = weight * torch.stack([likelihood(replay(one, batch), one.update.delta) for one in rounds]).sum()
             for prior in self.priors:
                 loss = loss + prior(batch.x, seen)
             return loss if self.copies is None else loss + self.copies.penalty(batch)
@@ -118,8 +142,10 @@ class Matching:
         def batch_at(point: Point) -> Batch:
             return Batch(self.space.decode(point["x"], seen), point["y"].softmax(dim=-1) if is_joint else labels)
 
-        def objective(point: Point) -> Tensor:
-            return self._loss(seen, batch_at(point), _at(self.likelihood, point), _at(self.replay, point))
+        def objective(point: Point, weight: float = 1.0) -> Tensor:
+            likelihood, replay = _at(self.likelihood, point), _at(self.replay, point)
+            nearby = [batch_at(point)] if self.ball is None else self.ball.around(batch_at(point), rng=rng)
+            return torch.stack([self._loss(seen, one, likelihood, replay, weight) for one in nearby]).mean()
 
         def project(point: Point) -> Point:
             return {**point, "x": self.space.project(point["x"], seen)}
@@ -128,11 +154,21 @@ class Matching:
             x = self.space.start(seen, count, rng=fork(rng))
             return {"x": x, **({"y": labels} if is_joint else {}), **adjusted}
 
-        if self.group is None:
-            found = self.search.minimize(objective, start(), project=project, goal=goal, rng=fork(rng), tick=tick)
-        else:
+        if self.group is not None:
             starts = [start() for _ in range(self.group.members)]
             found = self.group.minimize(self.search, objective, starts, project=project, goal=goal, rng=fork(rng), tick=tick)
+        else:
+            weights = (1.0,) if self.annealing is None else self.annealing.weights()
+            found = Found(start(), math.nan, torch.zeros(0))
+            for stage, weight in enumerate(weights):
+                found = self.search.minimize(
+                    partial(objective, weight=weight),
+                    found.point,
+                    project=project,
+                    goal=goal if weight == 1 else -math.inf,
+                    rng=fork(rng),
+                    tick=part_of(tick, stage, len(weights)),
+                )
         notes = tuple(note for part in parts for note in part.remarks(adjusted, found.point))
         loss = found.loss
         with torch.no_grad():

@@ -11,8 +11,10 @@ import torch
 from leakgauge import tree
 from leakgauge.algorithm import Count, algorithm
 from leakgauge.autodiff import is_replayed
+from leakgauge.belief import Noisy
 from leakgauge.clients.gradients import MeanGradient
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.errors import OutOfScope
 from leakgauge.protocols import GradientRule, Optimizer
 from leakgauge.types import Batch, Client, Model, Params, Rng, Update
 
@@ -46,6 +48,19 @@ class FedAvg:
         delta = tree.apply(torch.sub, model.params, current.params)
         scale = self.optimizer.learning_rate * steps if self.optimizer.is_plain else None
         return Update(delta=delta, examples=len(batch), scale=scale, buffers=current.buffers)
+
+    def deviation(self, examples: int, /) -> float:
+        """Return the standard deviation of the noise in every number, to first order: that of all steps together.
+
+        Raises OutOfScope for noise that an optimizer other than plain SGD has gone through.
+        """
+        if not isinstance(self.gradient, Noisy):
+            return 0.0
+        sizes = [min(self.batch_size or examples, examples - start) for start in range(0, examples, self.batch_size or examples)]
+        squares = self.epochs * sum(self.gradient.deviation(size) ** 2 for size in sizes)
+        if squares and not self.optimizer.is_plain:
+            raise OutOfScope("noise in the gradients of an optimizer with a state has no simple density; choose a likelihood")
+        return float(self.optimizer.learning_rate * squares**0.5)
 
     def with_gradient(self, rule: GradientRule, /) -> Client:
         """Return this client with another gradient rule."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Literal, final
 
 from leakgauge.algorithm import algorithm
+from leakgauge.belief import Noisy
 from leakgauge.clients.gradients import MeanGradient
 from leakgauge.protocols import GradientRule
 from leakgauge.types import Batch, Client, Model, Rng, Update
@@ -27,6 +28,10 @@ class FedSGD:
         """Return the gradient, with scale 1."""
         values, buffers = self.gradient(model, batch, training=self.batchnorm == "train", rng=rng)
         return Update(delta=values, examples=len(batch), scale=1.0, buffers=buffers)
+
+    def deviation(self, examples: int, /) -> float:
+        """Return the standard deviation of the noise in every number: that of the gradient rule."""
+        return self.gradient.deviation(examples) if isinstance(self.gradient, Noisy) else 0.0
 
     def with_gradient(self, rule: GradientRule, /) -> Client:
         """Return this client with another gradient rule."""

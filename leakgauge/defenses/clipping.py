@@ -6,6 +6,7 @@ from typing import final
 
 from leakgauge import tree
 from leakgauge.algorithm import Positive, algorithm
+from leakgauge.belief import Belief
 from leakgauge.defenses.transformed import Transformed
 from leakgauge.types import Client, Params, Rng
 
@@ -20,6 +21,12 @@ class Clipping:
     def protect(self, client: Client, /) -> Client:
         """Return the client with a clipped update."""
         return Transformed(client, self)
+
+    def spread(self, belief: Belief, seen: Params, /) -> Belief:
+        """Return the belief about clipped numbers; an update that stayed below the norm was not clipped, noise or none."""
+        if not belief.is_exact and float(tree.squared_norm(seen)) < self.norm**2 * (1 - 1e-5):
+            return belief
+        return belief.moved(lambda center: self.transform(center, rng=None))
 
     def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
         """Return the clipped numbers; no chance is involved."""

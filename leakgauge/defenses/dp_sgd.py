@@ -34,6 +34,10 @@ class DPSGD:
         """Return the client with this gradient rule. Raises UsageError where its rule cannot be exchanged."""
         return exchange_gradient(client, self)
 
+    def deviation(self, examples: int, /) -> float:
+        """Return the standard deviation of the noise in every number."""
+        return self.noise_multiplier * self.clip / examples
+
     def __call__(self, model: Model, batch: Batch, /, *, training: bool, rng: Rng | None) -> Gradient:
         """Return the private gradient, and the buffers as they were.
 

@@ -1,9 +1,13 @@
-"""Keeping the largest numbers."""
+"""Keeping the largest numbers, and what that says of those that were not kept."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from leakgauge.belief import Belief
+from leakgauge.noise import censored
+from leakgauge.types import Params
 
 
 def keep_largest(values: Tensor, count: int) -> Tensor:
@@ -12,3 +16,14 @@ def keep_largest(values: Tensor, count: int) -> Tensor:
     kept = flat.topk(count, sorted=False).indices
     mask = torch.zeros_like(flat).scatter(0, kept, 1.0)
     return values * mask.reshape(values.shape)
+
+
+def least_kept(values: Tensor) -> Tensor:
+    """The least size of the numbers that were kept, which no dropped number exceeds; 0 if none was."""
+    sizes = values.detach().abs()
+    return torch.where((sizes > 0).any(), torch.where(sizes > 0, sizes, torch.inf).amin(), 0)
+
+
+def censor(belief: Belief, limits: Params) -> Belief:
+    """Return the belief about numbers of which those of at most `limits` in size are set to zero: one for each tensor."""
+    return belief.by_tensor(lambda name, noise: censored(noise, limits[name]))

@@ -6,7 +6,9 @@ from typing import final
 
 from leakgauge import tree
 from leakgauge.algorithm import NonNegative, algorithm
+from leakgauge.belief import Belief
 from leakgauge.defenses.transformed import Transformed
+from leakgauge.noise import with_laplace, with_normal
 from leakgauge.rng import laplace_like, normal_like
 from leakgauge.types import Client, Params, Rng
 
@@ -24,6 +26,10 @@ class GaussianNoise:
     def protect(self, client: Client, /) -> Client:
         """Return the client with noise on its update."""
         return Transformed(client, self)
+
+    def spread(self, belief: Belief, seen: Params, /) -> Belief:
+        """Return the belief with this noise on top."""
+        return belief.spread(lambda noise: with_normal(noise, self.sigma)) if self.sigma else belief
 
     def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
         """Return the noisy numbers."""
@@ -45,6 +51,10 @@ class LaplaceNoise:
     def protect(self, client: Client, /) -> Client:
         """Return the client with noise on its update."""
         return Transformed(client, self)
+
+    def spread(self, belief: Belief, seen: Params, /) -> Belief:
+        """Return the belief with this noise on top."""
+        return belief.spread(lambda noise: with_laplace(noise, self.scale)) if self.scale else belief
 
     def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
         """Return the noisy numbers."""

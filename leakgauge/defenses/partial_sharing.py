@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import final
 
 from leakgauge.algorithm import algorithm
+from leakgauge.belief import Belief
 from leakgauge.defenses.transformed import Transformed
 from leakgauge.errors import UsageError
 from leakgauge.types import Client, Params, Rng
@@ -26,6 +27,10 @@ class PartialSharing:
     def protect(self, client: Client, /) -> Client:
         """Return the client that keeps the other parameters to itself."""
         return Transformed(client, self)
+
+    def spread(self, belief: Belief, seen: Params, /) -> Belief:
+        """Return the belief about the shared tensors alone."""
+        return belief.among(self.transform(belief.parts[0].center, rng=None))
 
     def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
         """Return the shared tensors. Raises UsageError for a pattern that matches nothing, for a typo would look like safety."""

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from leakgauge import tree
 from leakgauge.algorithm import Count, algorithm
+from leakgauge.belief import Belief
+from leakgauge.defenses.magnitude import least_kept
 from leakgauge.defenses.transformed import Transformed
+from leakgauge.noise import Rounded
 from leakgauge.types import Client, Params, Rng
 
 
@@ -27,9 +30,22 @@ class QSGD:
         """Return the client with a quantized update."""
         return Transformed(client, self)
 
+    def spread(self, belief: Belief, seen: Params, /) -> Belief:
+        """Return the belief about rounded numbers."""
+        return belief.moved(lambda center: center).by_tensor(lambda name, _: Rounded(self._unit(seen[name])))
+
     def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
         """Return the quantized numbers."""
         return delta if rng is None else tree.apply(lambda value: self._quantize(value, rng), delta)
+
+    def _unit(self, seen: Tensor) -> Tensor:
+        """The largest number of which all that were seen are multiples: one level."""
+        sizes, least = seen.abs(), least_kept(seen).clamp_min(torch.finfo(seen.dtype).tiny)
+        for level in range(1, self.levels + 1):
+            multiples = sizes * (level / least)
+            if bool(((multiples - multiples.round()).abs() < _WHOLE).all()):
+                return least / level
+        return least
 
     def _quantize(self, value: Tensor, rng: Rng) -> Tensor:
         number = value.detach()
@@ -38,3 +54,7 @@ class QSGD:
         chance = torch.rand(number.shape, generator=rng, dtype=number.dtype).to(number.device)
         level = position.floor() + (chance < position.frac())
         return norm * number.sign() * level / self.levels + (value - number)
+
+
+_WHOLE = 0.01
+"""How far a whole number may be off by rounding."""

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from leakgauge import tree
 from leakgauge.algorithm import algorithm
+from leakgauge.belief import Belief
 from leakgauge.defenses.transformed import Transformed
+from leakgauge.noise import Signed
 from leakgauge.types import Client, Params, Rng
 
 
@@ -28,6 +30,11 @@ class Sign:
     def protect(self, client: Client, /) -> Client:
         """Return the client with an update of signs."""
         return Transformed(client, self)
+
+    def spread(self, belief: Belief, seen: Params, /) -> Belief:
+        """Return the belief about signs, as if there had been noise of a tensor's mean magnitude: bare signs have no slope."""
+        (part,) = belief.moved(lambda center: center).parts
+        return belief.by_tensor(lambda name, _: Signed(part.center[name].detach().abs().mean().clamp_min(1e-30)))
 
     def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
         """Return the signs; no chance is involved."""

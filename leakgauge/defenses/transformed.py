@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
+from leakgauge.belief import Belief
 from leakgauge.errors import UsageError
 from leakgauge.protocols import GradientDefense, GradientRule, Trains
 from leakgauge.types import Batch, Client, Model, Params, Rng, Update
@@ -15,6 +16,15 @@ class Transform(Protocol):
 
     def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
         """Return what leaves the client in place of `delta`; without `rng`, the part that is not chance."""
+        ...
+
+
+@runtime_checkable
+class Chance(Protocol):
+    """A transform with chance in it, whose density is known."""
+
+    def spread(self, belief: Belief, seen: Params, /) -> Belief:
+        """Return the belief about what leaves, from that about what came. Raises OutOfScope where it has no closed form."""
         ...
 
 
@@ -30,6 +40,12 @@ class Transformed:
         """Return the defended update. The client draws first, so that its own chance is the same with and without defense."""
         update = self.client(model, batch, rng=rng)
         return replace(update, delta=self.defense.transform(update.delta, rng=rng))
+
+    def spread(self, belief: Belief, seen: Params, /) -> Belief:
+        """Return the belief about what leaves: a transform that says nothing of chance moves the numbers, and no more."""
+        if isinstance(self.defense, Chance):
+            return self.defense.spread(belief, seen)
+        return belief.moved(lambda center: self.defense.transform(center, rng=None))
 
     def trained_on(self, model: Model, batch: Batch, /, *, rng: Rng | None) -> Batch:
         """Return what the client trains on."""

@@ -1,0 +1,171 @@
+"""The Bayes-optimal objective: the ball, the annealed likelihood, and known attacks as its special cases."""
+
+import math
+
+import pytest
+import torch
+
+from leakgauge.attacks.annealing import Annealing
+from leakgauge.attacks.ball import Ball
+from leakgauge.attacks.bayes import bayes
+from leakgauge.attacks.dlg import dlg
+from leakgauge.attacks.group import GroupConsistency
+from leakgauge.attacks.idlg import idlg
+from leakgauge.attacks.inverting_gradients import inverting_gradients
+from leakgauge.attacks.labels.known import Known
+from leakgauge.attacks.likelihoods.gaussian import Gaussian
+from leakgauge.attacks.likelihoods.uninformative import Uninformative
+from leakgauge.attacks.matching import Matching
+from leakgauge.attacks.priors.l2 import L2
+from leakgauge.attacks.replays.granted import Granted
+from leakgauge.attacks.searches.adam import Adam
+from leakgauge.attacks.spaces.pixels import Pixels
+from leakgauge.autodiff import loss_gradient
+from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.defenses.noise import GaussianNoise, LaplaceNoise
+from leakgauge.errors import UsageError
+from leakgauge.protocols import Found
+from leakgauge.rng import stream
+from leakgauge.testing import sample
+from leakgauge.threat import ADAPTIVE, observe
+from leakgauge.types import Batch, no_tick
+from leakgauge.victims.lenet import LeNet
+from leakgauge.victims.mlp import MLP
+
+CASE = sample(MLP(hidden=(8,)), examples=2)
+
+
+def seen_of(*defenses):
+    return observe(CASE.model, CASE.batch, client=FedSGD(), defenses=defenses, threat=ADAPTIVE, rng=stream(0, "client"))
+
+
+def test_a_ball_is_filled_evenly():
+    """The share of a d-ball within a share s of its radius is s^d."""
+    batch = Batch(torch.full((500, 1, 1, 3), 0.5, dtype=torch.float64), torch.zeros(500, dtype=torch.long))
+    around = Ball(radius=2.0, samples=20).around(batch, rng=stream(0))
+    lengths = torch.stack([(one.x - batch.x).flatten(1).norm(dim=1) for one in around]).flatten() / 2
+    assert len(around) == 20
+    assert float(lengths.max()) <= 1 + 1e-6
+    for share in (0.3, 0.6, 0.9):
+        assert float((lengths <= share).double().mean()) == pytest.approx(share**3, abs=0.02)
+    offsets = torch.cat([(one.x - batch.x).flatten(1) for one in around])
+    assert float(offsets.mean().abs()) < 0.02
+    assert float((offsets > 0).double().mean()) == pytest.approx(0.5, abs=0.01)
+
+
+class Watching:
+    """A search that evaluates the objective at its start, often, and remembers."""
+
+    def __init__(self, often=1, step=0.0):
+        self.often, self.step, self.losses, self.starts = often, step, [], []
+
+    def minimize(self, objective, start, /, *, project, goal, rng, tick):
+        self.starts.append(start["x"].clone())
+        self.losses.append([float(objective(start)) for _ in range(self.often)])
+        return Found({**start, "x": start["x"] + self.step}, self.losses[-1][0], torch.tensor(self.losses[-1]))
+
+
+def matching(search, **settings):
+    parts = {"likelihood": Gaussian(), "space": Pixels(start_from="gray"), "replay": Granted(), "labels": Known()}
+    return Matching(**{**parts, "search": search, **settings})
+
+
+def test_the_objective_is_the_mean_over_the_ball():
+    """For squared pixels the mean over a d-ball of radius r is |x|^2 + r^2 d / (d + 2)."""
+    seen, radius = seen_of(), 0.7
+    size = CASE.batch.x[0].numel()
+    settings = {"likelihood": Uninformative(), "priors": (L2(weight=1.0),)}
+    alone, wide = Watching(), Watching(often=400)
+    matching(alone, **settings).run(seen, rng=stream(0, "attack"), tick=no_tick)
+    matching(wide, **settings, ball=Ball(radius=radius, samples=5)).run(seen, rng=stream(0, "attack"), tick=no_tick)
+    point = matching(alone, ball=Ball(radius=0.0, samples=3)).loss_at(seen, CASE.batch)
+    assert float(point) == pytest.approx(0, abs=1e-8)
+    per_pixel = float(L2(weight=1.0)(torch.ones_like(CASE.batch.x), seen)) / CASE.batch.x.numel()
+    expected = alone.losses[0][0] + per_pixel * len(CASE.batch) * radius**2 * size / (size + 2)
+    found = wide.losses[0]
+    assert len(set(found)) == len(found)  # drawn anew at every evaluation
+    assert sum(found) / len(found) == pytest.approx(expected, rel=0.01)
+
+
+def test_the_weight_of_the_likelihood_grows_while_the_search_goes_on():
+    search = Watching(step=0.01)
+    seen = seen_of()
+    priors = (L2(weight=0.5),)
+    matching(search, priors=priors, annealing=Annealing(start=1e-2, stages=3)).run(seen, rng=stream(0, "attack"), tick=no_tick)
+    assert Annealing(start=1e-2, stages=3).weights() == pytest.approx((1e-2 ** (2 / 3), 1e-2 ** (1 / 3), 1.0))
+    assert len(search.starts) == 3
+    for stage, weight in enumerate(Annealing(start=1e-2, stages=3).weights()):
+        assert torch.allclose(search.starts[stage], search.starts[0] + 0.01 * stage)
+        batch = Batch(seen.model.inputs.denormalize(search.starts[stage]), seen.labels)
+        gradient = loss_gradient(seen.model, batch).params
+        expected = weight * float(Gaussian()(gradient, seen.update.delta)) + float(L2(weight=0.5)(batch.x, seen))
+        assert search.losses[stage][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_group_is_not_annealed():
+    with pytest.raises(UsageError, match="annealing: a group ends with one member"):
+        matching(Adam(), group=GroupConsistency(), annealing=Annealing())
+
+
+def test_under_gaussian_noise_bayes_is_the_squared_distance_up_to_its_weight():
+    """The search moves alike: the images are those of L2 with the weight 1 / (2 sigma^2)."""
+    seen = seen_of(GaussianNoise(sigma=0.01))
+    search = Adam(steps=30)
+    by_theory = bayes(total_variation=0.1, search=search)
+    by_hand = matching(
+        search, likelihood=Gaussian(weight=1 / (2 * 0.01**2)), priors=by_theory.priors, space=Pixels(start_from="pink")
+    )
+    guesses = [attack.run(seen, rng=stream(0, "attack"), tick=no_tick).batch.x for attack in (by_theory, by_hand)]
+    torch.testing.assert_close(*guesses, atol=1e-3, rtol=0)
+
+
+def test_the_likelihood_that_fits_finds_more_under_noise_that_is_not_gaussian():
+    """Laplace noise has tails: squared distances chase its largest draws."""
+    case = sample(LeNet(channels=4), examples=1)
+    errors = {"bayes": 0.0, "squares": 0.0}
+    for seed in range(4):
+        seen = observe(
+            case.model,
+            case.batch,
+            client=FedSGD(),
+            defenses=[LaplaceNoise(scale=2e-3)],
+            threat=ADAPTIVE,
+            rng=stream(seed, "client"),
+        )
+        by_theory = bayes(total_variation=1.0, search=Adam(learning_rate=0.05, steps=200, schedule="cosine"))
+        squares = matching(
+            by_theory.search,
+            likelihood=Gaussian(weight=1 / (4 * 2e-3**2)),
+            priors=by_theory.priors,
+            space=Pixels(start_from="pink"),
+        )
+        for name, attack in (("bayes", by_theory), ("squares", squares)):
+            guess = attack.run(seen, rng=stream(seed, "attack"), tick=no_tick).batch.x
+            errors[name] += float((guess - case.batch.x).square().mean())
+    assert errors["bayes"] < 1.02 * errors["squares"]
+
+
+# Known attacks, written down as their papers have them
+
+
+def losses(attack, batch):
+    seen = seen_of()
+    return float(attack.loss_at(seen, batch)), loss_gradient(seen.model, batch).params, seen.update.delta
+
+
+OTHER = sample(MLP(hidden=(8,)), examples=2, seed=3).batch
+
+
+@pytest.mark.parametrize("recipe", [dlg, idlg], ids=["dlg", "idlg"])
+def test_dlg_and_idlg_are_squared_distances_under_a_flat_prior(recipe):
+    loss, ours, theirs = losses(recipe(), OTHER)
+    assert loss == pytest.approx(sum(float((ours[name] - theirs[name]).square().sum()) for name in ours), rel=1e-5)
+
+
+def test_inverting_gradients_is_one_minus_the_cosine_and_total_variation():
+    loss, ours, theirs = losses(inverting_gradients(total_variation=0.3), OTHER)
+    dot = sum(float((ours[name] * theirs[name]).sum()) for name in ours)
+    norms = [math.sqrt(sum(float(value.square().sum()) for value in one.values())) for one in (ours, theirs)]
+    x = OTHER.x
+    variation = float((x[..., 1:] - x[..., :-1]).abs().mean() + (x[..., 1:, :] - x[..., :-1, :]).abs().mean())
+    assert loss == pytest.approx(1 - dot / (norms[0] * norms[1]) + 0.3 * variation, rel=1e-4)

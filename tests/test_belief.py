@@ -1,0 +1,248 @@
+"""Beliefs: the density that a defense implies, against samples of what the defense makes."""
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from leakgauge import tree
+from leakgauge.attacks.likelihoods.gaussian import Gaussian
+from leakgauge.attacks.likelihoods.implied import Implied
+from leakgauge.attacks.likelihoods.laplace import Laplace
+from leakgauge.attacks.replays.granted import Granted
+from leakgauge.attacks.replays.one_gradient import OneGradient
+from leakgauge.attacks.replays.undefended import Undefended
+from leakgauge.belief import certain, peeled
+from leakgauge.clients.fedavg import FedAvg
+from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.defenses.bernoulli_pruning import BernoulliPruning
+from leakgauge.defenses.clipping import Clipping
+from leakgauge.defenses.dp_sgd import DPSGD
+from leakgauge.defenses.mixup import Mixup
+from leakgauge.defenses.noise import GaussianNoise, LaplaceNoise
+from leakgauge.defenses.partial_sharing import PartialSharing
+from leakgauge.defenses.pruning import Pruning
+from leakgauge.defenses.qsgd import QSGD
+from leakgauge.defenses.sign import Sign
+from leakgauge.defenses.topk import TopK
+from leakgauge.errors import OutOfScope
+from leakgauge.noise import Censored, Dropped, Laplacian, Normal, Rounded, Signed, with_laplace, with_normal
+from leakgauge.rng import stream
+from leakgauge.testing import sample
+from leakgauge.threat import ADAPTIVE, INFORMED, observe, protect
+from leakgauge.types import Update
+from leakgauge.victims.mlp import MLP
+
+COUNT = 60_000
+CENTER = 0.3
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A client that has the same number in every place, so that one update is a sample of one density."""
+
+    count: int
+
+    def __call__(self, model, batch, /, *, rng=None):
+        return Update({"a": torch.full((self.count,), CENTER, dtype=torch.float64)}, examples=1)
+
+
+def layers(defenses):
+    return peeled(protect(Constant(COUNT), defenses))[1]
+
+
+def surprises(defenses, values, seen):
+    """-log p of some values, by the belief of an adversary who saw `seen`."""
+    belief = certain({"a": torch.full_like(seen, CENTER)}, 1e-3)
+    for layer in layers(defenses):
+        belief = layer.spread(belief, {"a": seen})
+    return belief.surprises({"a": torch.cat([values, seen[len(values) :]])})["a"][: len(values)]
+
+
+NOISE, ABSOLUTE, COIN = GaussianNoise(sigma=0.4), LaplaceNoise(scale=0.3), BernoulliPruning(share=0.35)
+CHAINS = [
+    [NOISE],
+    [ABSOLUTE],
+    [NOISE, GaussianNoise(sigma=0.3)],
+    [NOISE, COIN],
+    [ABSOLUTE, COIN],
+    [COIN, NOISE],
+    [COIN, ABSOLUTE],
+    [NOISE, COIN, COIN],
+    [NOISE, Pruning(share=0.6)],
+    [ABSOLUTE, Pruning(share=0.6)],
+    [NOISE, TopK(share=0.2)],
+    [ABSOLUTE, TopK(share=0.2)],
+    [Clipping(norm=math.sqrt(COUNT) * 0.1), NOISE],
+    [NOISE, Clipping(norm=1e6)],
+    [NOISE, PartialSharing(share=("a",))],
+]
+
+
+@pytest.mark.parametrize("defenses", CHAINS, ids=repr)
+def test_a_density_is_that_of_samples(defenses):
+    seen = protect(Constant(COUNT), defenses)(None, None, rng=stream(0, "samples")).delta["a"]
+    zeros = int((seen == 0).sum())
+    least = seen[seen != 0].abs().min() if zeros else 0.0
+    if zeros:
+        chance = math.exp(-float(surprises(defenses, torch.zeros(1).double(), seen)))
+        assert zeros / COUNT == pytest.approx(chance, abs=5 * math.sqrt(chance / COUNT) + 2e-3)
+    edges = torch.linspace(-2.5, 2.5, 41).double()
+    for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        places = torch.linspace(low, high, 401).double() + 1e-9
+        density = (-surprises(defenses, places, seen)).exp()
+        if all(not isinstance(defense, BernoulliPruning) for defense in defenses):
+            density = torch.where(places.abs() < least, 0, density)  # a censored number is 0, and nothing else below the limit
+        expected = float(torch.trapezoid(density, places))
+        found = int(((seen > low) & (seen <= high) & (seen != 0)).sum()) / COUNT
+        assert found == pytest.approx(expected, abs=5 * math.sqrt(max(expected, 1e-4) / COUNT) + 1e-3)
+
+
+def test_quantized_numbers_have_their_probabilities():
+    defense = QSGD(levels=200)
+    values = torch.tensor([CENTER, *[0.02] * 100, 1.5, 0.013], dtype=torch.float64)
+    unit = float(values.norm()) / 200
+    draws = torch.stack([defense.transform({"a": values}, rng=stream(draw, "qsgd"))["a"] for draw in range(4000)])
+    belief = protect(Constant(1), [defense]).spread(certain({"a": values}, 1.0), {"a": draws[0]})
+    for row, value in enumerate(values.tolist()):
+        below = math.floor(value / unit) * unit
+        for level in (below, below + unit):
+            probed = draws[0].clone()
+            probed[row] = level
+            chance = math.exp(-float(belief.surprises({"a": probed})["a"][row]))
+            found = float(((draws[:, row] - level).abs() < 1e-9).double().mean())
+            assert found == pytest.approx(chance, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        Normal(0.5),
+        Laplacian(0.4),
+        Censored(Normal(0.3), torch.tensor(0.5).double()),
+        Censored(Laplacian(0.3), torch.tensor(0.5).double()),
+        Rounded(torch.tensor(0.25).double()),
+        Signed(torch.tensor(0.7).double()),
+    ],
+    ids=repr,
+)
+def test_a_surprise_has_slopes_wherever_a_search_may_start(noise):
+    seen = torch.tensor([0.0, 0.7, -0.9, 0.0, 0.5], dtype=torch.float64)
+    for shift in (-3.0, -0.61, 0.013, 0.62, 3.0):
+        center = (seen + shift).requires_grad_()
+        value = noise.surprise(seen, center)
+        slopes = torch.autograd.grad(value.sum(), center)[0]
+        step = 1e-6
+        numeric = (noise.surprise(seen, center + step) - noise.surprise(seen, center - step)).detach() / (2 * step)
+        torch.testing.assert_close(slopes, numeric, rtol=1e-4, atol=1e-6)
+        assert bool(value.isfinite().all())
+
+
+def test_numbers_that_are_dropped_are_zero_and_nothing_else():
+    found = Dropped().surprise(torch.tensor([0.0, 0.1]), torch.tensor([5.0, 5.0]))
+    assert found.tolist() == [0, math.inf]
+
+
+def test_sums_without_a_simple_density_are_told():
+    for combine in (lambda: with_laplace(Normal(1.0), 1.0), lambda: with_normal(Laplacian(1.0), 1.0)):
+        with pytest.raises(OutOfScope, match="has no density in closed form; choose a likelihood"):
+            combine()
+    with pytest.raises(OutOfScope, match="noisy numbers"):
+        surprises([NOISE, Sign()], torch.zeros(1).double(), torch.ones(COUNT).double())
+
+
+@pytest.mark.parametrize(
+    ("client", "gain"), [(FedSGD(), 1.0), (FedAvg(epochs=3, batch_size=2, optimizer=SGD(learning_rate=1e-3)), 6**0.5 * 1e-3 * 2)]
+)
+def test_the_noise_of_dp_sgd_is_what_its_client_says(client, gain):
+    case = sample(MLP(hidden=(6,)), examples=4)
+    private = protect(client, [DPSGD(clip=0.5, noise_multiplier=2.0)])
+    draws = torch.stack([tree.flatten(private(case.model, case.batch, rng=stream(draw, "dp")).delta) for draw in range(400)])
+    assert private.deviation(4) == pytest.approx(gain * 2.0 * 0.5 / 4)
+    assert float(draws.std(dim=0).mean()) == pytest.approx(private.deviation(4), rel=0.02)
+    middle = tree.flatten(private(case.model, case.batch).delta)
+    shift = (draws.mean(dim=0) - middle) / private.deviation(4) * 400**0.5
+    assert float(shift.square().mean()) == pytest.approx(1, abs=0.3)
+
+
+# The likelihood
+
+
+def seen_of(defenses, client=FedSGD(), threat=ADAPTIVE):
+    case = sample(MLP(hidden=(8,)), examples=2)
+    return case, observe(case.model, case.batch, client=client, defenses=defenses, threat=threat, rng=stream(1, "client"))
+
+
+PRIVATE = DPSGD(clip=1e3, noise_multiplier=1e-3)  # of a mean over two examples: a deviation of 0.5
+
+
+@pytest.mark.parametrize(
+    ("defense", "expected"),
+    [
+        (GaussianNoise(sigma=0.2), Gaussian(weight=1 / 0.08)),
+        (LaplaceNoise(scale=0.2), Laplace(weight=5.0)),
+        (PRIVATE, Gaussian(weight=2.0)),
+    ],
+    ids=repr,
+)
+def test_noise_implies_the_distance_that_it_is_known_for(defense, expected):
+    case, seen = seen_of([defense])
+    bound = Implied().bound(seen, Granted())
+    guess = bound.replay(seen, case.batch)
+    torch.testing.assert_close(bound.likelihood(guess, seen.update.delta), expected(guess, seen.update.delta), rtol=1e-4, atol=1e-4)
+    assert bound.notes == ()
+
+
+@pytest.mark.parametrize(
+    "defense",
+    [
+        GaussianNoise(sigma=0.01),
+        LaplaceNoise(scale=0.01),
+        COIN,
+        Pruning(share=0.5),
+        TopK(share=0.3),
+        Clipping(norm=0.1),
+        QSGD(),
+        Sign(),
+        PartialSharing(share=("*weight",)),
+        DPSGD(noise_multiplier=0.01),
+    ],
+    ids=repr,
+)
+def test_the_truth_is_likelier_than_another_batch(defense):
+    case, seen = seen_of([defense])
+    other = sample(MLP(hidden=(8,)), examples=2, seed=5).batch
+    bound = Implied().bound(seen, Granted())
+    losses = [float(bound.likelihood(bound.replay(seen, batch), seen.update.delta)) for batch in (case.batch, other)]
+    assert losses[0] < losses[1]
+    same = {**tree.apply(torch.zeros_like, case.model.params), **seen.update.delta}
+    assert float(bound.likelihood(same, seen.update.delta)) == pytest.approx(0, abs=1e-4)
+
+
+def test_the_replay_stops_where_chance_begins():
+    case, seen = seen_of([Clipping(norm=0.1), COIN, NOISE])
+    bound = Implied().bound(seen, Granted())
+    plain = FedSGD()(case.model, case.batch).delta
+    torch.testing.assert_close(bound.replay(seen, case.batch), plain)
+    mixed = seen_of([Mixup(), NOISE])[1]  # what happens to the examples stays in the replay
+    torch.testing.assert_close(Undefended()(mixed, case.batch), protect(FedSGD(), [Mixup()])(case.model, case.batch).delta)
+
+
+def test_who_does_not_know_the_defense_takes_squared_distances():
+    case, seen = seen_of([ABSOLUTE], threat=INFORMED)
+    bound = Implied(width=0.5).bound(seen, Granted())
+    guess = bound.replay(seen, case.batch)
+    size = math.sqrt(float(tree.squared_norm(seen.update.delta)) / sum(value.numel() for value in seen.update.delta.values()))
+    expected = Gaussian(weight=1 / (2 * (0.5 * size) ** 2))(guess, seen.update.delta)
+    torch.testing.assert_close(bound.likelihood(guess, seen.update.delta), expected, rtol=1e-3, atol=1e-3)
+    other = Implied().bound(seen, OneGradient())
+    assert other == (Implied(), OneGradient(), ())
+
+
+def test_a_density_that_nobody_knows_is_told():
+    _, seen = seen_of([NOISE, ABSOLUTE])
+    bound = Implied().bound(seen, Granted())
+    assert (bound.likelihood, bound.replay) == (Implied(), Granted())
+    assert "Laplace noise on top of normal numbers has no density" in bound.notes[0]
