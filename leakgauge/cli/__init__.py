@@ -19,6 +19,7 @@ from leakgauge.cli.density import density
 from leakgauge.cli.results import gate, report
 from leakgauge.cli.running import audit, sweep
 from leakgauge.cli.studying import study
+from leakgauge.cli.tuning import tune
 from leakgauge.errors import UsageError
 
 CRASH = 4
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command()(audit)
 app.command()(sweep)
 app.command()(study)
+app.command()(tune)
 app.command()(report)
 app.command()(gate)
 app.command("list")(list_)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from leakgauge.executor import Event, Listener
     from leakgauge.gate import Result, Rulings
     from leakgauge.studying import Findings, Ruling
+    from leakgauge.tuning import Tried
 
 STYLES: dict[Outcome | Result | Ruling, str] = {
     "leaks": "bold red",
@@ -155,3 +156,30 @@ def _show_table(records: Sequence[Record]) -> None:
 def _best_psnr(trial: Trial | None) -> str:
     values = [value for value in (trial.scores.get("psnr", ()) if trial else ()) if value is not None]
     return f"{max(values):.1f}" if values else "–"
+
+
+def score(trial: Tried) -> str:
+    """The score of a trial with its settings, in a line."""
+    from leakgauge.tuning.ranges import told
+
+    return f"{trial.goal.name} {_number(trial.score)} ({told(trial.settings)})"
+
+
+def show_trials(trials: Sequence[Tried], best: Tried) -> None:
+    """Show what was tried and what it came to, the best trial in bold."""
+    first, goal, count = trials[0], best.goal.name, len(best.records)
+    table = Table(
+        "Trial", *(path.removeprefix("attack.") for path in first.settings), f"{goal}, median of {count}", "Seconds of attack"
+    )
+    for one in trials:
+        values = ("–" if value is None else str(value) for value in one.settings.values())
+        cells = (str(one.number + 1), *values, _number(one.score), f"{one.seconds:.1f}")
+        table.add_row(*(Text(cell, "bold" if one is best else "") for cell in cells))
+    Console().print(table)
+    say(f"Best: trial {best.number + 1}, {goal} {_number(best.score)}; the file's own settings: {_number(first.score)}.")
+    attacks, seconds = sum(len(one.records) for one in trials), sum(one.seconds for one in trials)
+    say(f"Budget: {len(trials)} trials of {count} rehearsals, {attacks} attacks in all, {seconds:.1f} s of attack.")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"

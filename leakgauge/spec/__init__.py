@@ -3,7 +3,7 @@
 from leakgauge.spec.building import build
 from leakgauge.spec.describing import describe
 from leakgauge.spec.document import DEFAULTS, AuditSpec, Draw, Parts, canonical, key, load, loads, parse
-from leakgauge.spec.preparing import prepare
+from leakgauge.spec.preparing import divide, prepare
 from leakgauge.spec.schema import schema
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "build",
     "canonical",
     "describe",
+    "divide",
     "key",
     "load",
     "loads",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -21,6 +22,15 @@ from leakgauge.training import Training, cached, train
 from leakgauge.types import Batch, Model, Tick, no_tick
 
 
+@final
+class Sides(NamedTuple):
+    """Who has which examples; no example is on two sides."""
+
+    secret: Batch
+    lessons: Batch  # what a victim learned from, if it is trained
+    public: Batch
+
+
 def prepare(spec: AuditSpec, device: str = "cpu", tick: Tick = no_tick) -> tuple[Scene, Plan]:
     """Return what an audit runs on. One seed gives one victim and one secret batch, whatever the attack and the defense.
 
@@ -30,14 +40,10 @@ def prepare(spec: AuditSpec, device: str = "cpu", tick: Tick = no_tick) -> tuple
     """
     parts, place = spec.parts, device_named(device)
     pool = parts.data.load()
-    _check_pool(pool)
-    rows = draw(parts.batch, pool, parts.seed)
-    secret, public = Batch(pool.x[rows], pool.y[rows]), _others(pool, rows)
+    secret, lessons, public = divide(pool, parts.batch, parts.seed, is_trained=parts.training.steps > 0)
     model = parts.victim.build(pool.inputs, rng=stream(parts.seed, "victim")).to(place)
     _check_fit(model, secret.to(place), spec.config["victim"]["name"])
     if parts.training.steps:
-        order = torch.randperm(len(public), generator=stream(parts.seed, "training split"))
-        lessons, public = public[order[: len(order) // 2]], public[order[len(order) // 2 :]]
         model = _trained(model, lessons, spec, tick)
     scene = Scene(
         model=model,
@@ -59,6 +65,18 @@ def prepare(spec: AuditSpec, device: str = "cpu", tick: Tick = no_tick) -> tuple
         seed=parts.seed,
     )
     return scene, plan
+
+
+def divide(pool: Pool, batch: Draw, seed: int, *, is_trained: bool) -> Sides:
+    """Return what is secret, what a victim that is trained learns from, and what is public. Raises UsageError as `draw` does."""
+    _check_pool(pool)
+    rows = draw(batch, pool, seed)
+    secret, others = Batch(pool.x[rows], pool.y[rows]), _others(pool, rows)
+    if not is_trained:
+        return Sides(secret, others[:0], others)
+    order = torch.randperm(len(others), generator=stream(seed, "training split"))
+    half = len(order) // 2
+    return Sides(secret, others[order[:half]], others[order[half:]])
 
 
 def draw(batch: Draw, pool: Pool, seed: int) -> Tensor:

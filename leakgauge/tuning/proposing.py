@@ -1,0 +1,71 @@
+"""What to try next: the tree-structured Parzen estimator (Bergstra et al., NIPS 2011), as optuna has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from leakgauge.errors import MissingExtra
+from leakgauge.rng import stream
+from leakgauge.tuning.ranges import Choice, Range, Ranges
+
+DIGITS = 3
+"""How many digits of a number are kept: more tell nothing after a few trials."""
+
+
+def proposed(ranges: Ranges, past: Sequence[tuple[Mapping[str, Any], float]], *, seed: int) -> dict[str, Any]:
+    """Return settings to try after those of the past, each with its merit (more is better, -inf for none).
+
+    Random ones at first. The same past and seed give the same settings. Raises MissingExtra without optuna.
+    """
+    optuna = _optuna()
+    distributions = {path: _distribution(optuna, one) for path, one in ranges.items()}
+    draws = torch.randint(0, 2**31, (), generator=stream(seed, "tune", "proposal", len(past)))
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=int(draws)))
+    for settings, merit in past:
+        if all(_is_within(one, settings[path]) for path, one in ranges.items()):  # the audit's own settings may lie elsewhere
+            params = {path: _coded(one, settings[path]) for path, one in ranges.items()}
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=merit))
+    found = study.ask(distributions).params
+    return {path: _decoded(one, found[path]) for path, one in ranges.items()}
+
+
+def check_installed() -> None:
+    """Raise MissingExtra without optuna."""
+    _optuna()
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingExtra("tuning", "tune") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would tell of every study that is made here
+    return optuna
+
+
+def _distribution(optuna: Any, one: Range | Choice) -> Any:
+    if isinstance(one, Choice):
+        return optuna.distributions.CategoricalDistribution(range(len(one.values)))
+    kind = optuna.distributions.IntDistribution if one.is_integer else optuna.distributions.FloatDistribution
+    return kind(one.low, one.high, log=one.is_log)
+
+
+def _is_within(one: Range | Choice, value: Any) -> bool:
+    if isinstance(one, Choice):
+        return value in one.values
+    return isinstance(value, int | float) and one.low <= value <= one.high
+
+
+def _coded(one: Range | Choice, value: Any) -> Any:
+    return one.values.index(value) if isinstance(one, Choice) else value
+
+
+def _decoded(one: Range | Choice, found: Any) -> Any:
+    if isinstance(one, Choice):
+        return one.values[found]
+    if one.is_integer:
+        return int(found)
+    return min(max(float(f"{found:.{DIGITS}g}"), one.low), one.high)
