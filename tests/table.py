@@ -98,6 +98,7 @@ from leakgauge.metrics.mse import MSE
 from leakgauge.metrics.psnr import PSNR
 from leakgauge.metrics.ssim import SSIM
 from leakgauge.types import Inputs
+from leakgauge.victims.cnn import CNN
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP
@@ -287,6 +288,7 @@ TABLE = [
     Row("space", "pixels", Pixels(start_from="uniform", boxed=False)),
     Row("victim", "mlp", FLAT),
     Row("victim", "mlp", MLP(hidden=(), normalize=True)),
+    Row("victim", "cnn", CNN(width=2, hidden=4)),
     Row("victim", "lenet", LeNet(channels=4)),
     Row("victim", "convnet", ConvNet(width=4), {"inputs": Inputs((3, 9, 9), 5)}),
     Row("victim", "precode", BOTTLENECKED),

@@ -11,6 +11,7 @@ from leakgauge.errors import UsageError
 from leakgauge.registry import entries
 from leakgauge.rng import stream
 from leakgauge.types import Batch, Inputs
+from leakgauge.victims.cnn import CNN
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.initialization import initialize
 from leakgauge.victims.lenet import LeNet
@@ -26,6 +27,7 @@ VICTIMS = {
     "linear": MLP(hidden=()),
     "mlp sigmoid": MLP(hidden=(8,), activation="sigmoid"),
     "lenet": LeNet(),
+    "cnn": CNN(width=4, hidden=8),
     "convnet": ConvNet(width=4),
     "precode": Precode(victim=LeNet(), latent=8),
     "resnet": ResNet(blocks=(1, 2), widths=(4, 8)),
@@ -209,6 +211,7 @@ def test_an_mlp_takes_inputs_of_any_shape():
 @pytest.mark.parametrize(
     ("attempt", "message"),
     [
+        (lambda: build(CNN(), Inputs((3, 3, 32), 10)), "CNN got images of 3x32, expected at least 4x4"),
         (lambda: build(ConvNet(), Inputs((3, 8, 32), 10)), "ConvNet got images of 8x32, expected at least 9x9"),
         (lambda: build(ViT(patch=5), CIFAR), "ViT.patch: got 5 for images of 32x32, expected a divisor of 32"),
         (lambda: build(ConvNet(), Inputs((7,), 3)), r"ConvNet got inputs of shape \(7,\), expected \(channels, height, width\)"),
