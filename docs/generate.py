@@ -17,6 +17,7 @@ from typing import Any
 import typer
 
 from leakgauge import protocols, registry
+from leakgauge.attacks.matching import Matching
 from leakgauge.cli import app
 from leakgauge.spec import build, describe, schema
 
@@ -39,6 +40,30 @@ def names() -> str:
     return f"| Family | What it does | Names |\n| --- | --- | --- |\n{''.join(rows)}"
 
 
+def attacks() -> str:
+    """The attacks that are compositions, by their parts: what each takes for p(u given x) and for p(x)."""
+    parts = ("likelihood", "priors", "space", "replay", "labels", "search")
+    found = {entry.name: entry.load() for entry in _own("attack")}
+    recipes = {name: made for name, made in ((name, _composed(one)) for name, one in found.items()) if made is not None}
+    rows = (f"| `{name}` | {' | '.join(_part(made[part]) for part in parts)} |\n" for name, made in recipes.items())
+    return f"| Attack | {' | '.join(part.capitalize() for part in parts)} |\n|{' --- |' * 7}\n{''.join(rows)}"
+
+
+def _composed(target: Callable[..., Any]) -> Mapping[str, Any] | None:
+    """The parts of a recipe's composition, also where it is wrapped in another attack; None for what is no composition."""
+    if any(one.default is inspect.Parameter.empty for one in inspect.signature(target).parameters.values()):
+        return None
+    made = target()
+    inner = getattr(made, "attack", made)
+    return describe("attack", inner) if isinstance(inner, Matching) else None
+
+
+def _part(described: Any) -> str:
+    if isinstance(described, list):
+        return ", ".join(_part(one) for one in described) or "flat"
+    return f"`{described['name'] if isinstance(described, Mapping) else described}`"
+
+
 def commands() -> str:
     """Every command with its arguments and options."""
     return "\n".join(line for name, command in _commands().items() for line in _command(name, command))
@@ -56,6 +81,7 @@ def _recorded(name: str) -> str:
 
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
+    "attacks": ("docs/architecture.md", attacks),
     "catalog": ("docs/catalog.md", catalog),
     "commands": ("docs/command-line.md", commands),
     "names": ("README.md", names),
