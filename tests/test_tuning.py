@@ -237,6 +237,15 @@ def test_a_trial_without_a_score_is_the_worst():
     assert Goal("mse", is_more_better=False).merit((0.1, 0.3)) == -0.2
 
 
+def test_a_metric_may_be_taken_against_what_the_client_trained_on():
+    one = audit(defenses=["mixup"])
+    plain, changed = (next(tried(one, LEVELS, by=by)) for by in ("worst", "worst_trained"))
+    assert plain.scores != changed.scores
+    assert changed.scores == tuple(
+        statistics.fmean(each.trials[ATTACK].scores["worst_trained"]) for each in tuning.here(rehearsals(one, 2, {"worst"}))
+    )
+
+
 def test_what_a_rehearsal_scores():
     psnr, loss = Goal("psnr", is_more_better=True), Goal("loss", is_more_better=False)
     assert psnr.of(record(attack=trial(psnr=(30.0, 12.0)))) == 21.0

@@ -40,8 +40,8 @@ By = Annotated[
     str,
     typer.Option(
         metavar="METRIC",
-        help="What the median over rehearsals is taken of: a metric of the audit; or loss, the attack's own, which compares only "
-        "where no range changes the objective (a likelihood, the weight of a prior).",
+        help="What the median over rehearsals is of: a metric of the audit (psnr_trained: against what the client trained on); "
+        "or loss, the attack's own, which compares only where no range changes the objective (a likelihood, a prior's weight).",
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where rehearsals are, and are found again.")]

@@ -9,7 +9,7 @@ from statistics import fmean, median
 from typing import Any, final
 
 from leakgauge.errors import UsageError, suggestion
-from leakgauge.record import ATTACK, Record
+from leakgauge.record import ATTACK, TRAINED, Record
 from leakgauge.rng import stream, uniform
 from leakgauge.spec import AuditSpec, describe
 from leakgauge.tuning.ranges import Ranges, changed
@@ -22,10 +22,18 @@ _ELSEWHERE = frozenset({"search", "restarts", "enough"})
 @final
 @dataclass(frozen=True)
 class Goal:
-    """A metric of the audit by its name, or "loss"; and whether more of it is better."""
+    """A metric of the audit, or "loss"; and whether more of it is better.
+
+    With "_trained" behind its name, a metric is taken against what the client trained on.
+    """
 
     name: str
     is_more_better: bool
+
+    @property
+    def metric(self) -> str:
+        """What the audit calls the metric."""
+        return self.name.removesuffix(TRAINED)
 
     def of(self, record: Record) -> float | None:
         """The score of one rehearsal: the lowest loss of its restarts, or the mean of a metric over its examples.
@@ -51,11 +59,11 @@ def goal_named(name: str, spec: AuditSpec, ranges: Ranges) -> Goal:
     if name == LOSS:
         _check_one_objective(spec, ranges)
         return Goal(LOSS, is_more_better=False)
-    if name not in spec.parts.metrics:
+    metric = spec.parts.metrics.get(name.removesuffix(TRAINED))
+    if metric is None:
         raise UsageError(f"by: got {name!r}, expected loss or a metric of the audit, {suggestion(name, spec.parts.metrics)}")
     # Which way a metric goes is asked of the metric: no copy is further off than noise.
     truth, noise = (uniform((1, 3, 32, 32), stream(0, "tune", what)) for what in ("truth", "noise"))
-    metric = spec.parts.metrics[name]
     return Goal(name, is_more_better=bool((metric(truth, truth) > metric(noise, truth)).all()))
 
 

@@ -13,17 +13,19 @@ from leakgauge.tuning.ranges import Choice, Range, Ranges
 
 DIGITS = 3
 """How many digits of a number are kept: more tell nothing after a few trials."""
+RANDOM = 10
+"""How many trials there must be before they say where to look."""
 
 
 def proposed(ranges: Ranges, past: Sequence[tuple[Mapping[str, Any], float]], *, seed: int) -> dict[str, Any]:
     """Return settings to try after those of the past, each with its merit (more is better, -inf for none).
 
-    Random ones at first. The same past and seed give the same settings. Raises MissingExtra without optuna.
+    Random ones until there are `RANDOM`. The same past and seed give the same settings. Raises MissingExtra without optuna.
     """
     optuna = _optuna()
     distributions = {path: _distribution(optuna, one) for path, one in ranges.items()}
     draws = torch.randint(0, 2**31, (), generator=stream(seed, "tune", "proposal", len(past)))
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=int(draws)))
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=int(draws), n_startup_trials=RANDOM))
     for settings, merit in past:
         if all(_is_within(one, settings[path]) for path, one in ranges.items()):  # the audit's own settings may lie elsewhere
             params = {path: _coded(one, settings[path]) for path, one in ranges.items()}

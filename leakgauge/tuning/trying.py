@@ -68,7 +68,7 @@ def tried(
     ranges = checked(spec, ranges)
     goal = goal_named(by, spec, ranges)
     check_installed()
-    scene = rehearsals(spec, batches, frozenset({by}))
+    scene = rehearsals(spec, batches, frozenset({goal.metric}))
     past: list[tuple[Mapping[str, Any], float]] = []
     for number in range(trials):
         if number:
