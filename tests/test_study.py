@@ -57,7 +57,11 @@ def whole(case):
     parts = case.spec.parts
     examples = parts.batch.size or len(parts.batch.indices)
     names = {ATTACK, *({"positive": CONTROL}.get(control, control) for control in parts.controls)}
-    one = replace(trial(), scores=dict.fromkeys(parts.metrics, (0.5,) * examples), ranks=None, label_accuracy=0.5)
+    changed = [
+        f"{metric}_trained" for metric in parts.metrics if {"ats", "mixup"} & {one["name"] for one in case.spec.config["defenses"]}
+    ]
+    scores = dict.fromkeys([*parts.metrics, *changed], (0.5,) * examples)
+    one = replace(trial(), scores=scores, ranks=None, label_accuracy=0.5)
     return record(case.key, trials=dict.fromkeys(names, one), setting=replace(SETTING, examples=examples))
 
 
