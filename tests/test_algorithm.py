@@ -234,6 +234,22 @@ class Keeping:
         return self.client(model, batch, rng=rng)
 
 
+@dataclasses.dataclass(frozen=True)
+class Boasting:
+    """A client that says what it trained on, and says it wrong."""
+
+    client: object
+    fault: str
+
+    def __call__(self, model, batch, /, *, rng=None):
+        return self.client(model, batch, rng=rng)
+
+    def trained_on(self, model, batch, /, *, rng):
+        if self.fault == "rows":
+            return batch[:1]
+        return Batch(batch.x + torch.rand(batch.x.shape, generator=torch.Generator().manual_seed(random.getrandbits(30))), batch.y)
+
+
 @algorithm
 class Faulty:
     """A defense with one promise broken."""
@@ -244,6 +260,8 @@ class Faulty:
         kept = []
         if self.fault == "keeps":
             return Keeping(client, kept)
+        if self.fault in ("rows", "dice"):
+            return Boasting(client, self.fault)
 
         def sending(model, batch, /, *, rng=None):
             update = client(model, batch, rng=rng)
@@ -285,6 +303,8 @@ class Faulty:
         ("replay", "where the batch requires a gradient"),
         ("empty", "sends nothing"),
         ("count", "says 99 examples, expected 4"),
+        ("rows", "says that it trained on"),
+        ("dice", "global generator"),
     ],
 )
 def test_a_faulty_defense_is_told(fault, told):

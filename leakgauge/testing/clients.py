@@ -20,7 +20,8 @@ from leakgauge.types import Batch, Client, Model, Params
 def check_client(client: Client, *, victim: Victim = SMALL_RESNET, examples: int = 4) -> None:
     """Raise AssertionError unless a client is a pure function, differentiable in its batch, whose update fits the model.
 
-    The same seed gives the same update, and none at all the part that is not chance; an observation of it hides the batch.
+    The same seed gives the same update, and none at all the part that is not chance; an observation of it hides the batch. One that
+    says what it trained on says the same of the same seed, and has a row for each example.
     """
     check_algorithm("client", client)
     _check_sending(type(client).__name__, client, victim, examples)
