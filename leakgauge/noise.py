@@ -83,6 +83,18 @@ class Censored:
 
 @final
 @dataclass(frozen=True)
+class Erased:
+    """Noise of which some numbers were set to 0, whatever they were: a zero says nothing."""
+
+    noise: Noise
+
+    def surprise(self, seen: Tensor, center: Tensor, /) -> Tensor:
+        """Return the noise's own density of what was sent, and 0 for a 0."""
+        return torch.where(seen == 0, 0, self.noise.surprise(seen, center))
+
+
+@final
+@dataclass(frozen=True)
 class Rounded:
     """Rounding by chance, without bias, to one of the two nearest multiples of `unit`.
 

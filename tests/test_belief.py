@@ -17,6 +17,7 @@ from leakgauge.belief import certain, peeled
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.defenses.ats import ATS
 from leakgauge.defenses.bernoulli_pruning import BernoulliPruning
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.dp_sgd import DPSGD
@@ -26,13 +27,14 @@ from leakgauge.defenses.partial_sharing import PartialSharing
 from leakgauge.defenses.pruning import Pruning
 from leakgauge.defenses.qsgd import QSGD
 from leakgauge.defenses.sign import Sign
+from leakgauge.defenses.soteria import Soteria
 from leakgauge.defenses.topk import TopK
 from leakgauge.errors import OutOfScope
 from leakgauge.noise import Censored, Dropped, Laplacian, Normal, Rounded, Signed, with_laplace, with_normal
 from leakgauge.rng import stream
 from leakgauge.testing import sample
 from leakgauge.threat import ADAPTIVE, INFORMED, observe, protect
-from leakgauge.types import Update
+from leakgauge.types import Batch, Inputs, Update
 from leakgauge.victims.mlp import MLP
 
 COUNT = 60_000
@@ -219,6 +221,30 @@ def test_the_truth_is_likelier_than_another_batch(defense):
     assert losses[0] < losses[1]
     same = {**tree.apply(torch.zeros_like, case.model.params), **seen.update.delta}
     assert float(bound.likelihood(same, seen.update.delta)) == pytest.approx(0, abs=1e-4)
+
+
+def test_soterias_zeros_say_nothing_and_the_mask_of_a_candidate_is_not_taken():
+    case, seen = seen_of([Soteria(share=0.6)])
+    bound = Implied().bound(seen, Granted())
+    guess = bound.replay(seen, case.batch)
+    torch.testing.assert_close(guess, FedSGD()(case.model, case.batch).delta)
+    assert float(bound.likelihood(guess, seen.update.delta)) == pytest.approx(0, abs=1e-6)
+    masked = next(name for name, value in seen.update.delta.items() if value.ndim == 2 and bool((value == 0).all(dim=0).any()))
+    kept = (seen.update.delta[masked] != 0).any(dim=0)
+    for columns, is_told in ((kept, True), (~kept, False)):
+        other = {**guess, masked: guess[masked] + columns.to(guess[masked])}
+        assert (float(bound.likelihood(other, seen.update.delta)) > 1) == is_told
+
+
+def test_images_that_were_transformed_are_found_as_they_were():
+    inputs = Inputs((3, 8, 8), 4)
+    case = sample(MLP(hidden=(8,)), examples=2, inputs=inputs)
+    seen = observe(
+        case.model, case.batch, client=FedSGD(), defenses=[ATS(policy="7-4-15")], threat=ADAPTIVE, rng=stream(1, "client")
+    )
+    moved = Batch(ATS(policy="7-4-15").augment(case.batch.x, rng=stream(1, "client")), case.batch.y)
+    bound = Implied().bound(seen, Granted())
+    assert float(bound.likelihood(bound.replay(seen, moved), seen.update.delta)) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_replay_stops_where_chance_begins():

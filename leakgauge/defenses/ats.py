@@ -8,11 +8,12 @@ from typing import final
 from torch import Tensor
 
 from leakgauge.algorithm import algorithm
+from leakgauge.belief import Belief
 from leakgauge.defenses import policies
 from leakgauge.defenses.transformed import exchange_gradient, trained_on
 from leakgauge.errors import UsageError
 from leakgauge.protocols import GradientRule
-from leakgauge.types import Batch, Client, Model, Rng, Update
+from leakgauge.types import Batch, Client, Model, Params, Rng, Update
 
 
 @final
@@ -56,6 +57,10 @@ class Augmented:
     def __call__(self, model: Model, batch: Batch, /, *, rng: Rng | None = None) -> Update:
         """Return the client's update on the transformed batch. The defense draws first."""
         return self.client(model, self._augmented(batch, rng), rng=rng)
+
+    def spread(self, belief: Belief, seen: Params, /) -> Belief:
+        """Return the belief as it is: candidates stand for what the images were transformed to, which is what can be found."""
+        return belief
 
     def trained_on(self, model: Model, batch: Batch, /, *, rng: Rng | None) -> Batch:
         """Return the transformed batch, and what the client makes of it."""

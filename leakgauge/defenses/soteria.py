@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from leakgauge.algorithm import OpenShare, algorithm
+from leakgauge.belief import Belief
 from leakgauge.defenses.transformed import exchange_gradient, trained_on
 from leakgauge.errors import UsageError, suggestion
+from leakgauge.noise import Erased
 from leakgauge.protocols import GradientRule
-from leakgauge.types import Batch, Client, Model, Rng, Update
+from leakgauge.types import Batch, Client, Model, Params, Rng, Update
 
 _AT_ONCE = 64
 _OFFSET = 0.1
@@ -82,6 +84,10 @@ class Perturbed:
         masked = update.delta[weight] * self.defense.kept(model, batch.x)
         return replace(update, delta={**update.delta, weight: masked})
 
+    def spread(self, belief: Belief, seen: Params, /) -> Belief:
+        """Return the belief in which columns of zeros say nothing: the mask is the secret's, and no candidate has the same."""
+        return belief.by_tensor(lambda name, noise: Erased(noise) if _has_masked(seen, name) else noise)
+
     def trained_on(self, model: Model, batch: Batch, /, *, rng: Rng | None) -> Batch:
         """Return what the client trains on."""
         return trained_on(self.client, model, batch, rng=rng)
@@ -89,6 +95,11 @@ class Perturbed:
     def with_gradient(self, rule: GradientRule, /) -> Client:
         """Return this defense around the client with another gradient rule. Raises UsageError where that has none."""
         return replace(self, client=exchange_gradient(self.client, rule))
+
+
+def _has_masked(seen: Params, name: str) -> bool:
+    value = seen.get(name)
+    return value is not None and value.ndim == 2 and bool((value == 0).all(dim=0).any())
 
 
 def sensitivity(model: Model, layer: str, x: Tensor) -> Tensor:
