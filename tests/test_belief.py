@@ -5,18 +5,22 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from table import TABLE
 
 from leakgauge import tree
+from leakgauge.attacks.bayes import bayes
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.likelihoods.implied import Implied
 from leakgauge.attacks.likelihoods.laplace import Laplace
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.replays.undefended import Undefended
+from leakgauge.attacks.searches.adam import Adam as SearchAdam
 from leakgauge.belief import certain, peeled
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.ats import ATS
 from leakgauge.defenses.bernoulli_pruning import BernoulliPruning
 from leakgauge.defenses.clipping import Clipping
@@ -24,17 +28,21 @@ from leakgauge.defenses.dp_sgd import DPSGD
 from leakgauge.defenses.mixup import Mixup
 from leakgauge.defenses.noise import GaussianNoise, LaplaceNoise
 from leakgauge.defenses.partial_sharing import PartialSharing
+from leakgauge.defenses.precode import Precode
 from leakgauge.defenses.pruning import Pruning
 from leakgauge.defenses.qsgd import QSGD
+from leakgauge.defenses.secure_aggregation import SecureAggregation
 from leakgauge.defenses.sign import Sign
 from leakgauge.defenses.soteria import Soteria
 from leakgauge.defenses.topk import TopK
 from leakgauge.errors import OutOfScope
+from leakgauge.judging import judge
+from leakgauge.metrics.mse import MSE
 from leakgauge.noise import Censored, Dropped, Laplacian, Normal, Rounded, Signed, with_laplace, with_normal
 from leakgauge.rng import stream
 from leakgauge.testing import sample
 from leakgauge.threat import ADAPTIVE, INFORMED, observe, protect
-from leakgauge.types import Batch, Inputs, Update
+from leakgauge.types import Batch, Inputs, Update, no_tick
 from leakgauge.victims.mlp import MLP
 
 COUNT = 60_000
@@ -252,8 +260,11 @@ def test_the_replay_stops_where_chance_begins():
     bound = Implied().bound(seen, Granted())
     plain = FedSGD()(case.model, case.batch).delta
     torch.testing.assert_close(bound.replay(seen, case.batch), plain)
-    mixed = seen_of([Mixup(), NOISE])[1]  # what happens to the examples stays in the replay
-    torch.testing.assert_close(Undefended()(mixed, case.batch), protect(FedSGD(), [Mixup()])(case.model, case.batch).delta)
+    mixed = seen_of([Mixup(), NOISE])[1]  # candidates stand for the mixtures
+    torch.testing.assert_close(Undefended()(mixed, case.batch), plain)
+    together = seen_of([SecureAggregation(clients=2), NOISE])[1]  # what says nothing of chance stays in the replay
+    expected = protect(FedSGD(), [SecureAggregation(clients=2)])(case.model, case.batch).delta
+    torch.testing.assert_close(Undefended()(together, case.batch), expected)
 
 
 def test_who_does_not_know_the_defense_takes_squared_distances():
@@ -272,3 +283,26 @@ def test_a_density_that_nobody_knows_is_told():
     bound = Implied().bound(seen, Granted())
     assert (bound.likelihood, bound.replay) == (Implied(), Granted())
     assert "Laplace noise on top of normal numbers has no density" in bound.notes[0]
+
+
+# Every defense
+
+
+DEFENSES = [row.algorithm for row in TABLE if row.family == "defense" and not isinstance(row.algorithm, Precode)]
+
+
+@pytest.mark.parametrize("defense", DEFENSES, ids=repr)
+def test_to_know_the_defense_is_no_harm(defense):
+    """The adaptive adversary against one who takes the update for an undefended one, on the better of two truths."""
+    pool = Photographs(size=8).load()
+    errors = dict.fromkeys((ADAPTIVE, INFORMED), 0.0)
+    attack = bayes(total_variation=1.0, search=SearchAdam(learning_rate=0.05, steps=100, schedule="cosine"))
+    for seed in range(4):
+        model = MLP(hidden=(64,)).build(pool.inputs, rng=stream(seed, "victim"))
+        rows = torch.randperm(len(pool), generator=stream(seed, "rows"))[:4]
+        batch = Batch(pool.x[rows], pool.y[rows])
+        for threat in errors:
+            seen = observe(model, batch, client=FedSGD(), defenses=[defense], threat=threat, rng=stream(seed, "client"))
+            guess = attack.run(seen, rng=stream(seed, "attack"), tick=no_tick).batch
+            errors[threat] += float(judge(batch, guess, candidates=None, metrics={"mse": MSE()}).scores["mse"].mean()) / 4
+    assert errors[ADAPTIVE] < 1.1 * errors[INFORMED] + 0.005

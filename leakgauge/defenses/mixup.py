@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from leakgauge.algorithm import Positive, algorithm
+from leakgauge.belief import Belief
 from leakgauge.defenses.transformed import exchange_gradient, trained_on
 from leakgauge.errors import UsageError
 from leakgauge.protocols import GradientRule
-from leakgauge.types import Batch, Client, Model, Rng, Update
+from leakgauge.types import Batch, Client, Model, Params, Rng, Update
 
 
 @final
@@ -61,6 +62,10 @@ class Mixed:
     def trained_on(self, model: Model, batch: Batch, /, *, rng: Rng | None) -> Batch:
         """Return the mixtures, each in the place of the example that it was made for, and what the client makes of them."""
         return trained_on(self.client, model, self.defense.mix(batch, model.inputs.classes, rng=rng), rng=rng)
+
+    def spread(self, belief: Belief, seen: Params, /) -> Belief:
+        """Return the belief as it is: candidates stand for the mixtures, which is what can be found, not for their mean."""
+        return belief
 
     def with_gradient(self, rule: GradientRule, /) -> Client:
         """Return this defense around the client with another gradient rule. Raises UsageError where that has none."""
