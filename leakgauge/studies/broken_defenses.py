@@ -166,7 +166,7 @@ STUDY = Study(
     claims=(
         *(
             Claim(
-                text=f"Soteria, {strong}, after {steps} steps: within 1.5 dB of no defense",
+                text=f"Soteria, {strong}, after {steps} steps: at most 1.5 dB below no defense",
                 measure=partial(behind, block="soteria", attack=strong, steps=steps),
                 at_least=-1.5,
             )
@@ -175,7 +175,7 @@ STUDY = Study(
         ),
         *(
             Claim(
-                text=f"ATS {policy} after {steps} steps: the image that was trained on comes back within 1.5 dB of no defense",
+                text=f"ATS {policy} after {steps} steps: what was trained on comes back at most 1.5 dB below no defense",
                 measure=partial(behind, block="ats", policy=policy, steps=steps, score=AS_TRAINED),
                 at_least=-1.5,
             )
