@@ -45,7 +45,7 @@ PIXELS = Block(
 TRANSFORMED = Block(
     name="transformed",
     base=BASE,
-    factors={"defense": {"ATS": ats(POLICIES[-1])}, "training steps": STAGES, "seed": levels("seed", SEEDS)},
+    factors={"defense": {"ATS": ats(POLICIES[0])}, "training steps": STAGES, "seed": levels("seed", SEEDS)},
     quick=QUICK,
     briefly=BRIEFLY,
 )

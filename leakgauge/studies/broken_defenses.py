@@ -55,7 +55,7 @@ PRECODE_READ: Mapping[str, Any] = {
     "attack.likelihood": {"name": "without", "drop": ["*.bottleneck.*", "*.head.*"], "likelihood": "cosine"},
     "attack.replay": "bottleneck",
 }
-POLICIES = ("7-4-15", "7-4-15+21-13-3")
+POLICIES = ("7-4-15", "21-13-3")
 
 
 def ats(policy: str) -> Mapping[str, Any]:
