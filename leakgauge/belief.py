@@ -12,7 +12,7 @@ from torch import Tensor
 from leakgauge import tree
 from leakgauge.errors import OutOfScope
 from leakgauge.noise import Dropped, Noise, Normal
-from leakgauge.types import Client, Params
+from leakgauge.types import Client, Model, Params
 
 
 @final
@@ -93,8 +93,11 @@ class Spreading(Protocol):
         """What is defended."""
         ...
 
-    def spread(self, belief: Belief, seen: Params, /) -> Belief:
-        """Return the belief about what leaves, for an update that was seen. Raises OutOfScope where it has no closed form."""
+    def spread(self, belief: Belief, seen: Params, model: Model, /) -> Belief:
+        """Return the belief about what leaves, for an update that was seen and the model that the adversary holds.
+
+        Raises OutOfScope where it has no closed form.
+        """
         ...
 
 

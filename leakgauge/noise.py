@@ -83,14 +83,28 @@ class Censored:
 
 @final
 @dataclass(frozen=True)
-class Erased:
-    """Noise of which some numbers were set to 0, whatever they were: a zero says nothing."""
+class Laplacians:
+    """The difference of two independent Laplace draws."""
 
-    noise: Noise
+    scale: float
 
     def surprise(self, seen: Tensor, center: Tensor, /) -> Tensor:
-        """Return the noise's own density of what was sent, and 0 for a 0."""
-        return torch.where(seen == 0, 0, self.noise.surprise(seen, center))
+        """Return -log of (1 + d) exp(-d) / (4 scale), d = |u - c| / scale."""
+        size = (seen - center).abs() / self.scale
+        return size - torch.log1p(size) + math.log(4 * self.scale)
+
+
+@final
+@dataclass(frozen=True)
+class Silent:
+    """Noise of which some numbers were lost, whatever they were: where `is_lost`, what was sent says nothing."""
+
+    noise: Noise
+    is_lost: Tensor
+
+    def surprise(self, seen: Tensor, center: Tensor, /) -> Tensor:
+        """Return the noise's own density of what was not lost, and 0 for the rest."""
+        return torch.where(self.is_lost, 0, self.noise.surprise(seen, center))
 
 
 @final
@@ -137,6 +151,13 @@ def with_laplace(noise: Noise, scale: float) -> Noise:
     if isinstance(noise, Dropped) or (isinstance(noise, Normal) and noise.is_exact):
         return Laplacian(scale)
     raise _unknown(noise, "Laplace noise")
+
+
+def with_laplaces(noise: Noise, scale: float) -> Noise:
+    """Return noise with the difference of two Laplace draws on top. Raises OutOfScope where the sum has no simple density."""
+    if isinstance(noise, Normal) and noise.is_exact:
+        return Laplacians(scale)
+    raise _unknown(noise, "Laplace noise on two snapshots")
 
 
 def censored(noise: Noise, limit: Tensor) -> Noise:

@@ -140,3 +140,13 @@ def _check_parameters(key: str, weights: Params) -> None:
 def _wide(value: Tensor) -> Tensor:
     """Half precision as float32; all else as it is."""
     return value.float() if value.is_floating_point() and value.itemsize < 4 else value
+
+
+def jumps(before: Tensor, delta: Tensor) -> Tensor:
+    """Where a number was set to zero in one of two snapshots, and not by training: a mask.
+
+    A tensor that holds no zero after training, or nothing else before it (biases that start at 0), gained its numbers by training.
+    """
+    was, now = before == 0, before.abs() == delta.abs()  # set to zero before training, and after it; whichever was subtracted
+    jumped = now & ~was
+    return jumped | (was & ~now) if bool(now.any()) and not bool(was.all()) else jumped

@@ -1,7 +1,7 @@
 """Beliefs: the density that a defense implies, against samples of what the defense makes."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -32,13 +32,16 @@ from leakgauge.defenses.precode import Precode
 from leakgauge.defenses.pruning import Pruning
 from leakgauge.defenses.qsgd import QSGD
 from leakgauge.defenses.secure_aggregation import SecureAggregation
+from leakgauge.defenses.sent_weights import Cloaked
 from leakgauge.defenses.sign import Sign
 from leakgauge.defenses.soteria import Soteria
 from leakgauge.defenses.topk import TopK
+from leakgauge.defenses.weight_noise import WeightNoise
+from leakgauge.defenses.weight_sparsification import WeightSparsification
 from leakgauge.errors import OutOfScope
 from leakgauge.judging import judge
 from leakgauge.metrics.mse import MSE
-from leakgauge.noise import Censored, Dropped, Laplacian, Normal, Rounded, Signed, with_laplace, with_normal
+from leakgauge.noise import Censored, Dropped, Laplacian, Laplacians, Normal, Rounded, Signed, with_laplace, with_normal
 from leakgauge.rng import stream
 from leakgauge.testing import sample
 from leakgauge.threat import ADAPTIVE, INFORMED, observe, protect
@@ -59,6 +62,13 @@ class Constant:
         return Update({"a": torch.full((self.count,), CENTER, dtype=torch.float64)}, examples=1)
 
 
+class Still:
+    """A client whose weights do not change."""
+
+    def __call__(self, model, batch, /, *, rng=None):
+        return Update(tree.apply(torch.zeros_like, model.params), examples=1)
+
+
 def layers(defenses):
     return peeled(protect(Constant(COUNT), defenses))[1]
 
@@ -67,7 +77,7 @@ def surprises(defenses, values, seen):
     """-log p of some values, by the belief of an adversary who saw `seen`."""
     belief = certain({"a": torch.full_like(seen, CENTER)}, 1e-3)
     for layer in layers(defenses):
-        belief = layer.spread(belief, {"a": seen})
+        belief = layer.spread(belief, {"a": seen}, None)
     return belief.surprises({"a": torch.cat([values, seen[len(values) :]])})["a"][: len(values)]
 
 
@@ -110,12 +120,41 @@ def test_a_density_is_that_of_samples(defenses):
         assert found == pytest.approx(expected, abs=5 * math.sqrt(max(expected, 1e-4) / COUNT) + 1e-3)
 
 
+@pytest.mark.parametrize("distribution", ["gaussian", "laplace"])
+def test_noise_on_both_snapshots_has_the_density_of_its_difference(distribution):
+    model = sample(MLP(hidden=(400,))).model
+    client = Cloaked(Still(), WeightNoise(scale=0.001, distribution=distribution))
+    update = client(model, None, rng=stream(0, "samples"))
+    held = replace(model, params=update.before)
+    belief = client.spread(certain(tree.apply(torch.zeros_like, model.params), 1e-3), update.delta, held)
+    name = "1.weight"
+    seen = update.delta[name]
+    size = float(seen.std())
+    for low, high in [(-3, -1.5), (-1.5, -0.5), (-0.5, 0.0), (0.0, 0.3), (0.3, 1.0), (1.0, 4.0)]:
+        places = torch.linspace(low * size, high * size, 1001)
+        density = (-belief.parts[0].noise[name].surprise(places, torch.zeros(()))).exp()
+        found = float(((seen > low * size) & (seen <= high * size)).double().mean())
+        assert found == pytest.approx(float(torch.trapezoid(density, places)), abs=5 / seen.numel() ** 0.5)
+
+
+def test_weights_that_were_dropped_in_one_snapshot_say_nothing():
+    case = sample(MLP(hidden=(16,)), examples=2)
+    client = FedAvg(optimizer=SGD(learning_rate=1e-2))
+    seen = observe(
+        case.model, case.batch, client=client, defenses=[WeightSparsification(share=0.3)], threat=ADAPTIVE, rng=stream(0)
+    )
+    bound = Implied().bound(seen, Granted())
+    truth = {**bound.replay(seen, case.batch)}
+    assert float(Gaussian()(truth, seen.update.delta)) > 10 * float(tree.squared_norm(truth))  # the jumps
+    assert float(bound.likelihood(truth, seen.update.delta)) < 1e-2 * float(Implied()(truth, seen.update.delta))
+
+
 def test_quantized_numbers_have_their_probabilities():
     defense = QSGD(levels=200)
     values = torch.tensor([CENTER, *[0.02] * 100, 1.5, 0.013], dtype=torch.float64)
     unit = float(values.norm()) / 200
     draws = torch.stack([defense.transform({"a": values}, rng=stream(draw, "qsgd"))["a"] for draw in range(4000)])
-    belief = protect(Constant(1), [defense]).spread(certain({"a": values}, 1.0), {"a": draws[0]})
+    belief = protect(Constant(1), [defense]).spread(certain({"a": values}, 1.0), {"a": draws[0]}, None)
     for row, value in enumerate(values.tolist()):
         below = math.floor(value / unit) * unit
         for level in (below, below + unit):
@@ -131,6 +170,7 @@ def test_quantized_numbers_have_their_probabilities():
     [
         Normal(0.5),
         Laplacian(0.4),
+        Laplacians(0.4),
         Censored(Normal(0.3), torch.tensor(0.5).double()),
         Censored(Laplacian(0.3), torch.tensor(0.5).double()),
         Rounded(torch.tensor(0.25).double()),

@@ -16,6 +16,7 @@ from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.defenses.ats import ATS
+from leakgauge.defenses.bernoulli_pruning import BernoulliPruning
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.dp_sgd import DPSGD
 from leakgauge.defenses.magnitude import keep_largest
@@ -44,6 +45,7 @@ DEFENSES = {
     "laplace_noise": LaplaceNoise(scale=0.1),
     "clipping": Clipping(norm=0.05),
     "topk": TopK(share=0.3),
+    "bernoulli_pruning": BernoulliPruning(share=0.4),
     "pruning": Pruning(share=0.6),
     "qsgd": QSGD(levels=4),
     "sign": Sign(),
@@ -57,7 +59,7 @@ DEFENSES = {
     "weight_noise": WeightNoise(),
     "weight_sparsification": WeightSparsification(share=0.4),
 }
-CHANCE = {"gaussian_noise", "laplace_noise", "qsgd", "dp_sgd", "mixup", "ats", "weight_noise"}
+CHANCE = {"bernoulli_pruning", "gaussian_noise", "laplace_noise", "qsgd", "dp_sgd", "mixup", "ats", "weight_noise"}
 CLIENTS = {"fedsgd": FedSGD(), "fedavg": FedAvg(epochs=2, batch_size=3, optimizer=SGD(learning_rate=0.2))}
 
 every_defense = pytest.mark.parametrize("name", DEFENSES)
@@ -502,3 +504,12 @@ def test_other_capabilities_of_an_update_are_sent_as_they_were(batch):
     plain, defended = client(model, batch), Clipping(norm=0.01).protect(client)(model, batch)
     assert defended.scale == plain.scale
     assert equal(defended.buffers, plain.buffers)
+
+
+def test_pruning_by_chance_drops_its_share_and_keeps_the_rest():
+    delta = {"a": torch.arange(1.0, 20_001), "b": torch.ones(3)}
+    found = sent(BernoulliPruning(share=0.3), delta, rng=stream(0))
+    dropped = found["a"] == 0
+    assert float(dropped.double().mean()) == pytest.approx(0.3, abs=0.02)
+    assert torch.equal(found["a"][~dropped], delta["a"][~dropped])
+    torch.testing.assert_close(sent(BernoulliPruning(share=0.3), delta)["a"], 0.7 * delta["a"])

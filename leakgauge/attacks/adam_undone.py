@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from leakgauge.algorithm import Positive, algorithm
+from leakgauge.attacks.settling import settle
 from leakgauge.protocols import Attack, Diagnosable
 from leakgauge.types import Batch, Capability, Observation, Params, Reconstruction, Rng, Tick
 
@@ -35,16 +36,16 @@ class AdamUndone:
         return self.attack.needs
 
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
-        """Return what the attack makes of the gradient. Raises what it raises."""
-        return self.attack.run(self._undone(seen), rng=rng, tick=tick)
+        """Return what the attack makes of the gradient. Raises what it raises, and OutOfScope as `settle` does."""
+        settled = settle(seen)
+        found = self.attack.run(self._undone(settled.seen), rng=rng, tick=tick)
+        return replace(found, notes=(*settled.notes, *found.notes))
 
     def loss_at(self, seen: Observation, batch: Batch, /) -> Tensor:
         """The attack's objective at a batch, on the gradient; nan for an attack that has none."""
-        return (
-            self.attack.loss_at(self._undone(seen), batch)
-            if isinstance(self.attack, Diagnosable)
-            else batch.x.new_tensor(torch.nan)
-        )
+        if not isinstance(self.attack, Diagnosable):
+            return batch.x.new_tensor(torch.nan)
+        return self.attack.loss_at(self._undone(settle(seen).seen), batch)
 
     def _undone(self, seen: Observation) -> Observation:
         delta = self.gradient(seen.update.delta, seen.model.params)

@@ -11,6 +11,7 @@ from torch import Tensor
 from leakgauge.algorithm import algorithm
 from leakgauge.protocols import Attack, Diagnosable, Informable
 from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
+from leakgauge.weights import jumps
 
 
 @final
@@ -45,14 +46,6 @@ class WithoutJumps:
 
 
 def _cleaned(seen: Observation) -> Observation:
-    delta = {name: _without_jumps(seen.model.params[name], value) for name, value in seen.update.delta.items()}
+    delta = {name: torch.where(jumps(seen.model.params[name], value), 0, value) for name, value in seen.update.delta.items()}
     earlier = tuple(_cleaned(one) for one in seen.earlier)
     return replace(seen, update=replace(seen.update, delta=delta), earlier=earlier)
-
-
-def _without_jumps(before: Tensor, delta: Tensor) -> Tensor:
-    was, now = before == 0, before.abs() == delta.abs()  # set to zero before training, and after it; whichever was subtracted
-    jumped = now & ~was
-    if bool(now.any()) and not bool(was.all()):
-        jumped |= was & ~now
-    return torch.where(jumped, 0, delta)

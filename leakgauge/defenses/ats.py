@@ -58,7 +58,7 @@ class Augmented:
         """Return the client's update on the transformed batch. The defense draws first."""
         return self.client(model, self._augmented(batch, rng), rng=rng)
 
-    def spread(self, belief: Belief, seen: Params, /) -> Belief:
+    def spread(self, belief: Belief, seen: Params, model: Model, /) -> Belief:
         """Return the belief as it is: candidates stand for what the images were transformed to, which is what can be found."""
         return belief
 

@@ -63,7 +63,7 @@ class Mixed:
         """Return the mixtures, each in the place of the example that it was made for, and what the client makes of them."""
         return trained_on(self.client, model, self.defense.mix(batch, model.inputs.classes, rng=rng), rng=rng)
 
-    def spread(self, belief: Belief, seen: Params, /) -> Belief:
+    def spread(self, belief: Belief, seen: Params, model: Model, /) -> Belief:
         """Return the belief as it is: candidates stand for the mixtures, which is what can be found, not for their mean."""
         return belief
 

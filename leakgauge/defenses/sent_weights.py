@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 from leakgauge import tree
+from leakgauge.belief import Belief
 from leakgauge.defenses.transformed import exchange_gradient, trained_on
+from leakgauge.errors import OutOfScope
 from leakgauge.protocols import GradientRule
 from leakgauge.types import Batch, Client, Model, Params, Rng, Update
 
@@ -16,6 +18,18 @@ class Cloak(Protocol):
 
     def cloak(self, weights: Params, /, *, rng: Rng | None) -> Params:
         """Return what is sent in place of `weights`; without `rng`, the part that is not chance."""
+        ...
+
+
+@runtime_checkable
+class Blurring(Protocol):
+    """A cloak that says what it makes of the difference of two snapshots."""
+
+    def spread(self, belief: Belief, seen: Params, before: Params, /) -> Belief:
+        """Return the belief about the difference as it was sent, for weights before training as they were sent.
+
+        Raises OutOfScope where it has no closed form.
+        """
         ...
 
 
@@ -41,6 +55,12 @@ class Cloaked:
         after = self.defense.cloak(trained, rng=rng)
         delta = {name: before[name] - value for name, value in after.items()}
         return replace(update, delta=delta, before=tree.detach(before))
+
+    def spread(self, belief: Belief, seen: Params, model: Model, /) -> Belief:
+        """Return the belief about the difference as it is sent. Raises OutOfScope for a cloak that says nothing of it."""
+        if not isinstance(self.defense, Blurring):
+            raise OutOfScope(f"{type(self.defense).__name__} says nothing of the density of what it sends; choose a likelihood")
+        return self.defense.spread(belief, seen, model.params)
 
     def trained_on(self, model: Model, batch: Batch, /, *, rng: Rng | None) -> Batch:
         """Return what the client trains on."""

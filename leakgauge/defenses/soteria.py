@@ -13,7 +13,7 @@ from leakgauge.algorithm import OpenShare, algorithm
 from leakgauge.belief import Belief
 from leakgauge.defenses.transformed import exchange_gradient, trained_on
 from leakgauge.errors import UsageError, suggestion
-from leakgauge.noise import Erased
+from leakgauge.noise import Silent
 from leakgauge.protocols import GradientRule
 from leakgauge.types import Batch, Client, Model, Params, Rng, Update
 
@@ -84,9 +84,12 @@ class Perturbed:
         masked = update.delta[weight] * self.defense.kept(model, batch.x)
         return replace(update, delta={**update.delta, weight: masked})
 
-    def spread(self, belief: Belief, seen: Params, /) -> Belief:
+    def spread(self, belief: Belief, seen: Params, model: Model, /) -> Belief:
         """Return the belief in which columns of zeros say nothing: the mask is the secret's, and no candidate has the same."""
-        return belief.by_tensor(lambda name, noise: Erased(noise) if _has_masked(seen, name) else noise)
+        weight = f"{self.defense.defended(model)}.weight"
+        return belief.by_tensor(
+            lambda name, noise: Silent(noise, (seen[name] == 0).all(dim=0)) if name == weight in seen else noise
+        )
 
     def trained_on(self, model: Model, batch: Batch, /, *, rng: Rng | None) -> Batch:
         """Return what the client trains on."""
@@ -95,11 +98,6 @@ class Perturbed:
     def with_gradient(self, rule: GradientRule, /) -> Client:
         """Return this defense around the client with another gradient rule. Raises UsageError where that has none."""
         return replace(self, client=exchange_gradient(self.client, rule))
-
-
-def _has_masked(seen: Params, name: str) -> bool:
-    value = seen.get(name)
-    return value is not None and value.ndim == 2 and bool((value == 0).all(dim=0).any())
 
 
 def sensitivity(model: Model, layer: str, x: Tensor) -> Tensor:

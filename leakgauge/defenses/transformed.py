@@ -41,7 +41,7 @@ class Transformed:
         update = self.client(model, batch, rng=rng)
         return replace(update, delta=self.defense.transform(update.delta, rng=rng))
 
-    def spread(self, belief: Belief, seen: Params, /) -> Belief:
+    def spread(self, belief: Belief, seen: Params, model: Model, /) -> Belief:
         """Return the belief about what leaves: a transform that says nothing of chance moves the numbers, and no more."""
         if isinstance(self.defense, Chance):
             return self.defense.spread(belief, seen)

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from leakgauge import tree
 from leakgauge.algorithm import NonNegative, Positive, algorithm
+from leakgauge.belief import Belief
 from leakgauge.defenses.sent_weights import Cloaked
+from leakgauge.noise import with_laplaces, with_normal
 from leakgauge.rng import laplace_like, normal_like
 from leakgauge.types import Client, Params, Rng
 
@@ -33,6 +35,15 @@ class WeightNoise:
     def protect(self, client: Client, /) -> Client:
         """Return the client with noise on both of its snapshots."""
         return Cloaked(client, self)
+
+    def spread(self, belief: Belief, seen: Params, before: Params, /) -> Belief:
+        """Return the belief with the noise of both snapshots; factors are those of the noisy weights, a little larger."""
+        if not self.scale:
+            return belief
+        scales = {name: float(self._factor(before[name])) * self.scale for name in seen}
+        if self.distribution == "gaussian":
+            return belief.by_tensor(lambda name, noise: with_normal(noise, 2**0.5 * scales[name]) if name in scales else noise)
+        return belief.by_tensor(lambda name, noise: with_laplaces(noise, scales[name]) if name in scales else noise)
 
     def cloak(self, weights: Params, /, *, rng: Rng | None) -> Params:
         """Return the noisy weights."""

@@ -9,8 +9,11 @@ from torch import Tensor
 
 from leakgauge import tree
 from leakgauge.algorithm import OpenShare, algorithm
+from leakgauge.belief import Belief
 from leakgauge.defenses.sent_weights import Cloaked
+from leakgauge.noise import Silent
 from leakgauge.types import Client, Params, Rng
+from leakgauge.weights import jumps
 
 
 @final
@@ -27,6 +30,11 @@ class WeightSparsification:
     def protect(self, client: Client, /) -> Client:
         """Return the client with both of its snapshots sparsified."""
         return Cloaked(client, self)
+
+    def spread(self, belief: Belief, seen: Params, before: Params, /) -> Belief:
+        """Return the belief in which numbers that are zero in one snapshot, or in both, say nothing."""
+        lost = {name: jumps(before[name], value) | ((before[name] == 0) & (value == 0)) for name, value in seen.items()}
+        return belief.by_tensor(lambda name, noise: Silent(noise, lost[name]) if name in lost else noise)
 
     def cloak(self, weights: Params, /, *, rng: Rng | None) -> Params:
         """Return the sparse weights; no chance is involved. Gradients pass to the numbers that are kept."""

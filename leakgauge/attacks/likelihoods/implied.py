@@ -17,7 +17,7 @@ from leakgauge.attacks.replays.undefended import Undefended
 from leakgauge.belief import Belief, Noisy, Spreading, certain, peeled
 from leakgauge.errors import OutOfScope
 from leakgauge.protocols import Bound, Replay
-from leakgauge.types import Observation, Params
+from leakgauge.types import Model, Observation, Params
 
 
 @final
@@ -44,7 +44,7 @@ class Implied:
             return Bound(self, replay)
         client, layers = peeled(seen.client)
         deviation = client.deviation(seen.count) if isinstance(client, Noisy) else 0.0
-        likelihood = Shaped(self.weight, self._spread(seen.update.delta), deviation, layers)
+        likelihood = Shaped(self.weight, self._spread(seen.update.delta), deviation, layers, seen.model)
         try:
             likelihood(tree.apply(torch.zeros_like, seen.model.params), seen.update.delta)
         except OutOfScope as reason:
@@ -65,6 +65,7 @@ class Shaped:
     width: float
     deviation: float
     layers: tuple[Spreading, ...]
+    model: Model
 
     def __call__(self, guess: Params, seen: Params, /) -> Tensor:
         """Return the weighted -log p(u given x), less what it is for a client that had computed just what was seen: 0 at best."""
@@ -79,5 +80,5 @@ class Shaped:
         """Return what is believed of the update, given what the client computes before any defense."""
         belief = certain(guess, self.deviation or self.width, is_exact=not self.deviation)
         for layer in self.layers:
-            belief = layer.spread(belief, seen)
+            belief = layer.spread(belief, seen, self.model)
         return belief
