@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import final
 
+from torch import Tensor
+
 from leakgauge.algorithm import Count, Positive, algorithm
+from leakgauge.protocols import Found, Objective, Point, Search
+from leakgauge.rng import fork
+from leakgauge.types import Rng, Tick, part_of
 
 
 @final
@@ -12,7 +19,7 @@ from leakgauge.algorithm import Count, Positive, algorithm
 class Annealing:
     """Searches `stages` times, each from where the last one ended, at a weight of the likelihood that grows geometrically to 1.
 
-    The first weight is `start`. Every stage is a whole search, with the steps that it has.
+    It grows from `start`, which comes before the first stage. Every stage is a whole search, with the steps that it has.
     """
 
     start: Positive = 1e-3
@@ -21,3 +28,26 @@ class Annealing:
     def weights(self) -> tuple[float, ...]:
         """Return the weight of every stage; the last is 1."""
         return tuple(self.start ** (1 - (stage + 1) / self.stages) for stage in range(self.stages))
+
+    def minimize(
+        self,
+        search: Search,
+        objective: Callable[[Point, float], Tensor],
+        start: Point,
+        *,
+        project: Callable[[Point], Point],
+        goal: float,
+        rng: Rng,
+        tick: Tick,
+    ) -> Found:
+        """Search stage by stage, for an objective that depends on the weight; only the last stage may end early, at the goal."""
+
+        def at(weight: float) -> Objective:
+            return lambda point: objective(point, weight)
+
+        *earlier, _ = self.weights()
+        for stage, weight in enumerate(earlier):
+            part = part_of(tick, stage, self.stages)
+            start = search.minimize(at(weight), start, project=project, goal=-math.inf, rng=fork(rng), tick=part).point
+        last = part_of(tick, self.stages - 1, self.stages)
+        return search.minimize(at(1.0), start, project=project, goal=goal, rng=fork(rng), tick=last)

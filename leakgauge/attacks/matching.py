@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple, TypeVar, final
 
 import torch
@@ -157,18 +156,10 @@ class Matching:
         if self.group is not None:
             starts = [start() for _ in range(self.group.members)]
             found = self.group.minimize(self.search, objective, starts, project=project, goal=goal, rng=fork(rng), tick=tick)
+        elif self.annealing is not None:
+            found = self.annealing.minimize(self.search, objective, start(), project=project, goal=goal, rng=fork(rng), tick=tick)
         else:
-            weights = (1.0,) if self.annealing is None else self.annealing.weights()
-            found = Found(start(), math.nan, torch.zeros(0))
-            for stage, weight in enumerate(weights):
-                found = self.search.minimize(
-                    partial(objective, weight=weight),
-                    found.point,
-                    project=project,
-                    goal=goal if weight == 1 else -math.inf,
-                    rng=fork(rng),
-                    tick=part_of(tick, stage, len(weights)),
-                )
+            found = self.search.minimize(objective, start(), project=project, goal=goal, rng=fork(rng), tick=tick)
         notes = tuple(note for part in parts for note in part.remarks(adjusted, found.point))
         loss = found.loss
         with torch.no_grad():
