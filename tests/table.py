@@ -147,7 +147,12 @@ TABLE = [
         WithoutJumps(attack=replace(dlg(search=LBFGS_FEW, restarts=1), likelihood=Masked())),
         {"client": FedAvg(), "defenses": (WeightSparsification(share=0.3),)},
     ),
-    Row("attack", "adam_undone", AdamUndone(attack=dlg(search=LBFGS_FEW, restarts=1)), {"client": FedAvg(optimizer=adamw())}),
+    Row(
+        "attack",
+        "adam_undone",
+        AdamUndone(attack=replace(dlg(search=LBFGS_FEW, restarts=1), likelihood=Saturated())),
+        {"client": FedAvg(optimizer=adamw())},
+    ),
     Row("attack", "adam_inversion", adam_inversion(search=LBFGS_FEW), {"bounded": True, "client": FedAvg(optimizer=Adam())}),
     Row("attack", "analytic", Analytic(), {"victim": FLAT}),
     Row(

@@ -9,10 +9,13 @@ from table import FLAT, rows
 from torch import nn
 
 from leakgauge.algorithm import Count, algorithm
+from leakgauge.attacks.adam_inversion import adam_inversion
 from leakgauge.attacks.analytic import Analytic
+from leakgauge.attacks.bayes import bayes
 from leakgauge.attacks.dlg import dlg
 from leakgauge.attacks.dlm import dlm
 from leakgauge.attacks.dlm_plus import dlm_plus
+from leakgauge.attacks.epoch_copies import epoch_copies
 from leakgauge.attacks.floors import MeanImage, RandomImage, prior_only
 from leakgauge.attacks.general_deep_leakage import general_deep_leakage
 from leakgauge.attacks.gradinversion import gradinversion
@@ -32,6 +35,7 @@ from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.replays.unrolled import Unrolled
 from leakgauge.attacks.scale_free import scale_free
 from leakgauge.attacks.searches import adam as searching
+from leakgauge.attacks.searches.adam import Adam as SearchAdam
 from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.sme import sme
 from leakgauge.attacks.spaces.pixels import Pixels
@@ -396,6 +400,8 @@ HEAVY = FedAvg(epochs=4, optimizer=SGD(learning_rate=0.1, momentum=0.9))
 ONCE = FedAvg(optimizer=SGD(learning_rate=0.01))
 SEVERAL = replace(ONCE, epochs=5)
 REPEATED = Unrolled(steps=4, optimizer=SGD(momentum=0.9))
+ADAM = FedAvg(optimizer=Adam())
+FALLING = SearchAdam(learning_rate=0.05, steps=400, schedule="cosine")
 SIGMOID = MLP(hidden=(16,), activation="sigmoid")
 GOLDENS = {
     # attack, side of the image, victim, steps of training, client, dB measured
@@ -412,6 +418,9 @@ GOLDENS = {
     "sme": (sme(steps=150, learning_rate=0.1, total_variation=1e-5), 8, LeNet(), 0, SEVERAL, 31.5),
     "scale_free": (scale_free(search=LBFGS(steps=15), total_variation=1e-4, restarts=1), 8, SIGMOID, 0, HEAVY, 38.7),
     "scale_free unrolled": (scale_free(replay=REPEATED, search=LBFGS(steps=15), restarts=1), 8, SIGMOID, 0, HEAVY, 54.1),
+    "epoch_copies": (epoch_copies(epochs=3, search=LBFGS(steps=15), total_variation=1e-4, restarts=1), 8, SIGMOID, 0, HEAVY, 31.7),
+    "bayes": (bayes(total_variation=0.1, search=FALLING), 8, LeNet(), 0, FedSGD(), 48.5),
+    "adam_inversion": (adam_inversion(total_variation=1e-4, search=FALLING), 8, LeNet(), 0, ADAM, 20.6),
     "analytic": (Analytic(), 16, MLP(hidden=(64,)), 0, FedSGD(), 80.0),
 }
 
@@ -439,5 +448,5 @@ def test_what_an_attack_finds_belongs_to_this_update(name):
 
 def test_every_public_attack_has_a_golden_or_is_a_floor():
     goldens = {name.partition(" ")[0] for name in GOLDENS}
-    others = {"mean_image", "random_image", "prior_only", "matching", "without_jumps", "label_counts"}
+    others = {"mean_image", "random_image", "prior_only", "matching", "without_jumps", "adam_undone", "label_counts"}
     assert goldens | others == {row.name for row in ATTACKS}
