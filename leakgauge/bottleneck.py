@@ -40,7 +40,8 @@ class VariationalBottleneck(nn.Module):
     def forward(self, representation: Tensor) -> Tensor:
         """Return the decoded draw [n, features]."""
         mean, std = moments(self.encoder(representation))
-        return self.decoder(mean + std * self.noise)  # type: ignore[no-any-return]
+        decoded: Tensor = self.decoder(mean + std * self.noise)
+        return decoded
 
 
 def moments(encoded: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from leakgauge.cli.running import EXAMPLES, INTERRUPTED, AuditFile, Device, Sett
 if TYPE_CHECKING:
     from leakgauge.executor import Runtime
     from leakgauge.spec import AuditSpec
-    from leakgauge.tuning import Ranges, Runner, Tried
+    from leakgauge.tuning import Choice, Range, Ranges, Runner, Tried
 
 FOLDER = Path("leakgauge-tuning")
 TUNED, TRIALS = "tuned.yaml", "trials.csv"
@@ -88,12 +88,13 @@ def _ranges(ranges: Sequence[str], choices: Sequence[str]) -> Ranges:
     from leakgauge.errors import UsageError
     from leakgauge.tuning import read_choice, read_range
 
-    found: dict[str, object] = {}
-    for path, one in (*map(read_range, ranges), *map(read_choice, choices)):
+    found: dict[str, Range | Choice] = {}
+    named: list[tuple[str, Range | Choice]] = [*map(read_range, ranges), *map(read_choice, choices)]
+    for path, one in named:
         if path in found:
             raise UsageError(f"{path}: is tuned twice, expected one range or choice; leave one out")
         found[path] = one
-    return found  # type: ignore[return-value]
+    return found
 
 
 @contextmanager

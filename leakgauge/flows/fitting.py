@@ -65,7 +65,7 @@ def fit(x: Tensor, fitting: Fitting, *, rng: Rng, tick: Tick = no_tick) -> Patch
                 "expected a finite density; lower it"
             )
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(learned.values(), fitting.max_norm)
         optimizer.param_groups[0]["lr"] = _rate(fitting, step)
         optimizer.step()

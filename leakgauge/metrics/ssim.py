@@ -39,7 +39,7 @@ class SSIM:
                 f"least {_RADIUS + 1}; choose mse or psnr"
             )
         pairs = zip(_mirrored(guess), _mirrored(truth), strict=True)
-        return truth.new_tensor([structural_similarity(one, other, **_SETTINGS) for one, other in pairs])  # type: ignore[no-untyped-call]
+        return truth.new_tensor([structural_similarity(one, other, **_SETTINGS) for one, other in pairs])
 
 
 def _mirrored(x: Tensor) -> np.ndarray:

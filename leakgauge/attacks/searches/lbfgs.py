@@ -75,7 +75,7 @@ class LBFGS:
 
         bests: list[float] = []
         for step in range(self.steps):
-            optimizer.step(evaluate)  # type: ignore[no-untyped-call]
+            optimizer.step(evaluate)
             with torch.no_grad():
                 for name, value in project(point).items():
                     point[name].copy_(value)
