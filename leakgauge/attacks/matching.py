@@ -31,11 +31,6 @@ from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng,
 _Part = TypeVar("_Part", Likelihood, Replay)
 
 
-class _Bound(NamedTuple):
-    attack: Matching
-    notes: tuple[str, ...] = ()
-
-
 class _Candidate(NamedTuple):
     found: Found
     batch: Batch
@@ -86,8 +81,8 @@ class Matching:
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
         """Return the guess with the lowest loss. Raises OutOfScope where a part does not apply."""
         seen, notes = settle(seen)
-        bound = self._bound(seen)
-        return bound.attack._run(seen, (*notes, *bound.notes), rng, tick)
+        attack, more = self._bound(seen)
+        return attack._run(seen, (*notes, *more), rng, tick)
 
     def _run(self, seen: Observation, notes: tuple[str, ...], rng: Rng, tick: Tick) -> Reconstruction:
         goal = self._goal(seen)
@@ -106,14 +101,15 @@ class Matching:
         settled = settle(seen).seen
         counted = replace(settled, update=replace(settled.update, examples=len(batch)))  # what was guessed may be wrong
         candidate = batch if self.copies is None else self.copies.repeated(batch)
-        attack = self._bound(counted).attack
+        attack, _ = self._bound(counted)
         return attack._loss(counted, candidate, attack.likelihood, attack.replay)
 
-    def _bound(self, seen: Observation) -> _Bound:
+    def _bound(self, seen: Observation) -> tuple[Matching, tuple[str, ...]]:
+        """This attack with a likelihood that fits what is seen, and what was noticed."""
         if not isinstance(self.likelihood, Implying):
-            return _Bound(self)
+            return self, ()
         likelihood, replay, notes = self.likelihood.bound(seen, self.replay)
-        return _Bound(replace(self, likelihood=likelihood, replay=replay), notes)
+        return replace(self, likelihood=likelihood, replay=replay), notes
 
     def _loss(self, seen: Observation, batch: Batch, likelihood: Likelihood, replay: Replay, weight: float = 1.0) -> Tensor:
         with sdpa_kernel(SDPBackend.MATH):  # the only attention kernel that can be differentiated twice on every device

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -24,6 +26,12 @@ def least_kept(values: Tensor) -> Tensor:
     return torch.where((sizes > 0).any(), torch.where(sizes > 0, sizes, torch.inf).amin(), 0)
 
 
-def censor(belief: Belief, limits: Params) -> Belief:
-    """Return the belief about numbers of which those of at most `limits` in size are set to zero: one for each tensor."""
+def keep_belief(belief: Belief, seen: Params, limits: Params, *, prune: Callable[[Params], Params]) -> Belief:
+    """Return the belief about what a defense leaves that keeps the largest numbers.
+
+    What is zero is no larger than the limit of its tensor, the least that was kept. Noise that came later leaves no zeros to tell;
+    then the candidate's numbers are pruned themselves.
+    """
+    if all(bool((value != 0).all()) for value in seen.values()):
+        return belief.moved(prune)
     return belief.by_tensor(lambda name, noise: censored(noise, limits[name]))

@@ -9,7 +9,7 @@ from torch import Tensor
 from leakgauge import tree
 from leakgauge.algorithm import OpenShare, algorithm
 from leakgauge.belief import Belief
-from leakgauge.defenses.magnitude import censor, keep_largest, least_kept
+from leakgauge.defenses.magnitude import keep_belief, keep_largest, least_kept
 from leakgauge.defenses.transformed import Transformed
 from leakgauge.types import Client, Params, Rng
 
@@ -29,10 +29,9 @@ class Pruning:
         return Transformed(client, self)
 
     def spread(self, belief: Belief, seen: Params, /) -> Belief:
-        """Return the belief in which what is zero was smaller than what is not; noise that came later leaves no zeros to tell."""
-        if all(bool((value != 0).all()) for value in seen.values()):
-            return belief.moved(lambda center: self.transform(center, rng=None))
-        return censor(belief, tree.apply(least_kept, seen))
+        """Return the belief in which what is zero was smaller than what is not."""
+        limits = tree.apply(least_kept, seen)
+        return keep_belief(belief, seen, limits, prune=lambda center: self.transform(center, rng=None))
 
     def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
         """Return the pruned numbers; no chance is involved."""

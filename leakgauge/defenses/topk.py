@@ -10,7 +10,7 @@ import torch
 from leakgauge import tree
 from leakgauge.algorithm import algorithm
 from leakgauge.belief import Belief
-from leakgauge.defenses.magnitude import censor, keep_largest, least_kept
+from leakgauge.defenses.magnitude import keep_belief, keep_largest, least_kept
 from leakgauge.defenses.transformed import Transformed
 from leakgauge.types import Client, Params, Rng
 
@@ -30,10 +30,9 @@ class TopK:
         return Transformed(client, self)
 
     def spread(self, belief: Belief, seen: Params, /) -> Belief:
-        """Return the belief in which what is zero was smaller than what is not; noise that came later leaves no zeros to tell."""
-        if all(bool((value != 0).all()) for value in seen.values()):
-            return belief.moved(lambda center: self.transform(center, rng=None))
-        return censor(belief, dict.fromkeys(seen, least_kept(tree.flatten(seen))))
+        """Return the belief in which what is zero was smaller than what is not."""
+        limits = dict.fromkeys(seen, least_kept(tree.flatten(seen)))
+        return keep_belief(belief, seen, limits, prune=lambda center: self.transform(center, rng=None))
 
     def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
         """Return the sparse numbers; no chance is involved."""
