@@ -11,11 +11,12 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
+from leakgauge.abilities import Diagnosable, Informable
 from leakgauge.algorithm import Count, NonNegative, Positive, Share, algorithm
 from leakgauge.environment import environment
 from leakgauge.errors import OutOfScope
 from leakgauge.judging import explain, judge
-from leakgauge.protocols import Attack, Client, Defense, Diagnosable, Informable, Metric
+from leakgauge.protocols import Attack, Client, Defense, Metric
 from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, Record, Setting, Trial
 from leakgauge.rng import stream
 from leakgauge.rounds import Rounds, observe_rounds, trained_on

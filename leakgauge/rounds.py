@@ -8,8 +8,9 @@ from typing import final
 
 import torch
 
+from leakgauge.abilities import Trains
 from leakgauge.algorithm import Count, NonNegative, algorithm
-from leakgauge.protocols import Defense, Trains
+from leakgauge.protocols import Defense
 from leakgauge.rng import stream
 from leakgauge.threat import observe, protect
 from leakgauge.types import Batch, Client, Model, Observation, ThreatModel

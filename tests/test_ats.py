@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from table import TABLE
 
+from leakgauge.abilities import Trains
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
@@ -18,7 +19,6 @@ from leakgauge.defenses.ats import ATS
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.policies import LIBRARY
 from leakgauge.errors import UsageError
-from leakgauge.protocols import Trains
 from leakgauge.rng import stream
 from leakgauge.rounds import trained_on
 from leakgauge.testing import sample

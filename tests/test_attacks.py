@@ -8,6 +8,7 @@ import torch
 from table import FLAT, rows
 from torch import nn
 
+from leakgauge.abilities import Diagnosable, Informable
 from leakgauge.algorithm import Count, algorithm
 from leakgauge.attacks.adam_inversion import adam_inversion
 from leakgauge.attacks.analytic import Analytic
@@ -51,7 +52,7 @@ from leakgauge.defenses.sign import Sign
 from leakgauge.errors import OutOfScope, UsageError
 from leakgauge.judging import judge
 from leakgauge.metrics.psnr import PSNR
-from leakgauge.protocols import Diagnosable, Found, Informable
+from leakgauge.protocols import Found
 from leakgauge.rng import stream
 from leakgauge.testing import sample
 from leakgauge.threat import ADAPTIVE, EAVESDROPPER, INFORMED, SERVER, observe, observe_update, protect

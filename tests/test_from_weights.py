@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from leakgauge import tree
+from leakgauge.abilities import Adjustable, Diagnosable
 from leakgauge.attacks.analytic import Analytic
 from leakgauge.attacks.dlm import dlm
 from leakgauge.attacks.dlm_plus import dlm_plus
@@ -39,7 +40,7 @@ from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.partial_sharing import PartialSharing
 from leakgauge.defenses.weight_sparsification import WeightSparsification
 from leakgauge.metrics.psnr import PSNR
-from leakgauge.protocols import Adjustable, Diagnosable, Found
+from leakgauge.protocols import Found
 from leakgauge.record import ATTACK
 from leakgauge.rng import stream
 from leakgauge.testing import sample

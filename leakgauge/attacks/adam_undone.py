@@ -8,9 +8,10 @@ from typing import final
 import torch
 from torch import Tensor
 
+from leakgauge.abilities import Diagnosable
 from leakgauge.algorithm import Positive, algorithm
 from leakgauge.attacks.settling import settle
-from leakgauge.protocols import Attack, Diagnosable
+from leakgauge.protocols import Attack
 from leakgauge.types import Batch, Capability, Observation, Params, Reconstruction, Rng, Tick
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from leakgauge import tree
+from leakgauge.abilities import Adjustable, Implying
 from leakgauge.algorithm import Count, NonNegative, algorithm
 from leakgauge.attacks.annealing import Annealing
 from leakgauge.attacks.ball import Ball
@@ -24,7 +25,7 @@ from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.settling import settle
 from leakgauge.errors import UsageError
-from leakgauge.protocols import Adjustable, Attack, Found, Implying, Labels, Likelihood, Point, Prior, Replay, Search, Space
+from leakgauge.protocols import Attack, Found, Labels, Likelihood, Point, Prior, Replay, Search, Space
 from leakgauge.rng import fork
 from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng, Tick, part_of
 

@@ -8,8 +8,9 @@ from typing import final
 import torch
 from torch import Tensor
 
+from leakgauge.abilities import Diagnosable, Informable
 from leakgauge.algorithm import algorithm
-from leakgauge.protocols import Attack, Diagnosable, Informable
+from leakgauge.protocols import Attack
 from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
 from leakgauge.weights import jumps
 

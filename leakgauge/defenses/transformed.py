@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol, final, runtime_checkable
 
+from leakgauge.abilities import GradientDefense, Trains
 from leakgauge.belief import Belief
 from leakgauge.errors import UsageError
-from leakgauge.protocols import GradientDefense, GradientRule, Trains
+from leakgauge.protocols import GradientRule
 from leakgauge.types import Batch, Client, Model, Params, Rng, Update
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 
 from leakgauge import tree
+from leakgauge.abilities import Trains
 from leakgauge.clients.fedsgd import FedSGD
-from leakgauge.protocols import Defense, GradientRule, Optimizer, Trains, Victim
+from leakgauge.protocols import Defense, GradientRule, Optimizer, Victim
 from leakgauge.rng import stream
 from leakgauge.testing.expecting import expect
 from leakgauge.testing.guards import check_algorithm, check_equal, undisturbed

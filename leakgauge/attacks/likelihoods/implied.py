@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from leakgauge import tree
+from leakgauge.abilities import Bound
 from leakgauge.algorithm import Positive, algorithm
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.undefended import Undefended
 from leakgauge.belief import Belief, Noisy, Spreading, certain, peeled
 from leakgauge.errors import OutOfScope
-from leakgauge.protocols import Bound, Replay
+from leakgauge.protocols import Replay
 from leakgauge.types import Model, Observation, Params
 
 
