@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, final, runtime_checkable
@@ -73,15 +74,19 @@ class Belief:
 
     def _of(self, name: str, seen: Tensor) -> Tensor:
         """The negative log density of the numbers of one tensor."""
-        is_dropped = seen == 0
-        terms: list[Tensor] = []
-        atoms: list[Tensor] = []
-        for part in self.parts:
-            surprise = part.noise[name].surprise(seen, part.center[name]) - torch.as_tensor(part.share).log().to(seen)
-            (atoms if isinstance(part.noise[name], Dropped) else terms).append(surprise)
+        atoms = [part.share for part in self.parts if isinstance(part.noise[name], Dropped)]
+        terms = [
+            part.noise[name].surprise(seen, part.center[name]) - math.log(part.share)
+            for part in self.parts
+            if not isinstance(part.noise[name], Dropped)
+        ]
         density = -torch.logsumexp(-torch.stack(terms), dim=0) if len(terms) > 1 else terms[0]
-        # Where a number may be exactly 0 and is, that is infinitely likelier than any density.
-        return torch.where(is_dropped, -torch.logsumexp(-torch.stack(atoms), dim=0), density) if atoms else density
+        if not atoms:
+            return density
+        # Where a number may be exactly 0 and is, that is infinitely likelier than any density. Products, because a coin's zeros
+        # make branches (where, masked_fill) 25 times as slow.
+        is_told = (seen != 0).to(density)
+        return density * is_told - math.log(sum(atoms)) * (1 - is_told)
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from contextlib import suppress
 # from whoever asks.
 sys.path[:] = [folder for folder in sys.path if folder]
 
-for _name in ("torch", "leakgauge.auditing", "leakgauge.spec", "leakgauge.store"):
+# torch._dynamo is imported by the first optimizer of torch that is made: a second, in every worker.
+for _name in ("torch", "torch._dynamo", "leakgauge.auditing", "leakgauge.spec", "leakgauge.store"):
     with suppress(Exception):  # what cannot be imported is told where it is needed
         importlib.import_module(_name)
