@@ -1,8 +1,10 @@
-"""What to try next: the tree-structured Parzen estimator (Bergstra et al., NIPS 2011), as optuna has it."""
+"""What to try next: where a Gaussian process expects the most improvement (Jones et al., J. Global Optim. 1998), by optuna."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import torch
@@ -13,8 +15,8 @@ from leakgauge.tuning.ranges import Choice, Range, Ranges
 
 DIGITS = 3
 """How many digits of a number are kept: more tell nothing after a few trials."""
-RANDOM = 10
-"""How many trials there must be before they say where to look."""
+RANDOM = 4
+"""How many trials there must be before they say where to look: few, for each is a handful of audits."""
 
 
 def proposed(ranges: Ranges, past: Sequence[tuple[Mapping[str, Any], float]], *, seed: int) -> dict[str, Any]:
@@ -25,11 +27,12 @@ def proposed(ranges: Ranges, past: Sequence[tuple[Mapping[str, Any], float]], *,
     optuna = _optuna()
     distributions = {path: _distribution(optuna, one) for path, one in ranges.items()}
     draws = torch.randint(0, 2**31, (), generator=stream(seed, "tune", "proposal", len(past)))
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=int(draws), n_startup_trials=RANDOM))
+    study = optuna.create_study(direction="maximize", sampler=_sampler(optuna, int(draws)))
+    worst = min((merit for _, merit in past if isfinite(merit)), default=0.0)
     for settings, merit in past:
         if all(_is_within(one, settings[path]) for path, one in ranges.items()):  # the audit's own settings may lie elsewhere
             params = {path: _coded(one, settings[path]) for path, one in ranges.items()}
-            study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=merit))
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=max(merit, worst)))
     found = study.ask(distributions).params
     return {path: _decoded(one, found[path]) for path, one in ranges.items()}
 
@@ -44,8 +47,14 @@ def _optuna() -> Any:
         import optuna
     except ImportError as error:
         raise MissingExtra("tuning", "tune") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would tell of every study that is made here
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would tell of every study that is made here, and of faster libraries
     return optuna
+
+
+def _sampler(optuna: Any, seed: int) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=RANDOM)
 
 
 def _distribution(optuna: Any, one: Range | Choice) -> Any:
