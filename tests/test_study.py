@@ -96,6 +96,14 @@ def test_overrides_change_every_base_and_points_may_be_left_out():
     assert {(case.spec.config["data"]["name"], case.spec.parts.batch.size) for case in found} == {("faces", 1)}
 
 
+def test_what_depends_on_several_factors_is_put_there_last():
+    def joint(point):
+        return {"seed": 7 if (point["attack"], point["rate"]) == ("GI", 0.5) else point["seed"]}
+
+    for case in cases(study(block=replace(BLOCK, joint=joint))):
+        assert case.spec.parts.seed == joint(case.levels)["seed"]
+
+
 def test_a_point_that_is_no_audit_is_named():
     block = replace(BLOCK, factors={"steps": {"none": {"attack.search.steps": 0}}}, quick={})
     with pytest.raises(UsageError, match=r"at rates, steps none: attack\.search\.steps"):

@@ -1,7 +1,7 @@
 """Studies: a question, the audits that answer it, and the claims that their results must bear out."""
 
 from leakgauge.studying.cases import Case, cases
-from leakgauge.studying.document import Block, Claim, Level, Study, View, levels
+from leakgauge.studying.document import Block, Changes, Claim, Level, Study, View, levels, nothing
 from leakgauge.studying.findings import Cell, Findings, Judgment, Ruling, Series, Table, conclude
 from leakgauge.studying.results import LeftOut, Results, Sample, Statistic, Unsettled
 
@@ -9,6 +9,7 @@ __all__ = [
     "Block",
     "Case",
     "Cell",
+    "Changes",
     "Claim",
     "Findings",
     "Judgment",
@@ -26,4 +27,5 @@ __all__ = [
     "cases",
     "conclude",
     "levels",
+    "nothing",
 ]

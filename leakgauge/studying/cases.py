@@ -49,7 +49,7 @@ def _case(block: Block, base: Mapping[str, Any], point: Mapping[str, Level]) -> 
     try:
         for factor, label in point.items():
             document = _changed(document, block.factors[factor][label])
-        spec = parse(document)
+        spec = parse(_changed(document, block.joint(point)))
     except UsageError as error:
         raise UsageError(f"at {name}: {error}") from error
     return Case(block.name, point, spec, key(spec))

@@ -28,12 +28,18 @@ def everything(_: Mapping[str, Level]) -> bool:
     return True
 
 
+def nothing(_: Mapping[str, Level]) -> Changes:
+    """Change nothing besides."""
+    return {}
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """A full factorial of audits: `base`, changed by one level of every factor.
 
     `factors` maps a factor to its levels, and a level to what it changes in the audit document; later factors change last.
+    `joint` says what a point changes besides: settings that depend on several factors at once.
     `quick` says which levels of a factor `--quick` keeps, and `briefly` what it changes in the base. A point for which `where` is
     false is left out: where levels do not go together. Raises UsageError for what does not fit together.
     """
@@ -44,6 +50,7 @@ class Block:
     quick: Mapping[str, Sequence[Level]] = field(default_factory=dict)
     briefly: Changes = field(default_factory=dict)
     where: Callable[[Mapping[str, Level]], bool] = everything
+    joint: Callable[[Mapping[str, Level]], Changes] = nothing
 
     def __post_init__(self) -> None:
         for factor, found in self.factors.items():
