@@ -136,10 +136,10 @@ class Likelihood(Protocol):
 
 
 class Prior(Protocol):
-    """-log p(x), up to a constant."""
+    """-log p(x), up to a constant; of examples with their labels, for what goes with a label is not what goes with another."""
 
-    def __call__(self, x: Tensor, seen: Observation, /) -> Tensor:
-        """Return a scalar for pixels [n, *shape]."""
+    def __call__(self, batch: Batch, seen: Observation, /) -> Tensor:
+        """Return a scalar for a batch."""
         ...
 
 

@@ -12,6 +12,7 @@ from leakgauge.attacks.analytic import Analytic
 from leakgauge.attacks.annealing import Annealing
 from leakgauge.attacks.ball import Ball
 from leakgauge.attacks.bayes import bayes
+from leakgauge.attacks.cpl import cpl
 from leakgauge.attacks.dlg import dlg
 from leakgauge.attacks.dlm import dlm
 from leakgauge.attacks.dlm_plus import dlm_plus
@@ -49,6 +50,7 @@ from leakgauge.attacks.priors.batchnorm import BatchNormStatistics
 from leakgauge.attacks.priors.clip import Clip
 from leakgauge.attacks.priors.flow import Flow
 from leakgauge.attacks.priors.l2 import L2
+from leakgauge.attacks.priors.label_agreement import LabelAgreement
 from leakgauge.attacks.priors.scale import Scale
 from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.bottleneck import Bottleneck
@@ -131,6 +133,7 @@ FILES = "needs files or an extra: see test_data.py, test_metrics.py"
 TABLE = [
     Row("attack", "dlg", dlg(search=LBFGS_FEW, restarts=2)),
     Row("attack", "idlg", idlg(search=LBFGS_FEW, restarts=1)),
+    Row("attack", "cpl", cpl(search=LBFGS_FEW, restarts=1)),
     Row("attack", "inverting_gradients", inverting_gradients(steps=4), {"bounded": True, "examples": 2}),
     Row(
         "attack",
@@ -271,6 +274,7 @@ TABLE = [
     Row("prior", "l2", L2(form="squares")),
     Row("prior", "scale", Scale()),
     Row("prior", "clip", Clip()),
+    Row("prior", "label_agreement", LabelAgreement()),
     Row("prior", "batchnorm", BatchNormStatistics()),
     Row("prior", "batchnorm", BatchNormStatistics(), {"client": FedSGD(batchnorm="train")}),
     Row("prior", "flow", Flow()),
@@ -290,6 +294,7 @@ TABLE = [
     Row("search", "adam", adam_search.Adam(steps=50, schedule="cosine", warmup=5, langevin=0.1)),
     Row("space", "pixels", Pixels(), {"bounded": True}),
     Row("space", "pixels", Pixels(start_from="gray"), {"bounded": True}),
+    Row("space", "pixels", Pixels(start_from="tiles"), {"bounded": True}),
     Row("space", "pixels", Pixels(start_from="uniform", boxed=False)),
     Row("victim", "mlp", FLAT),
     Row("victim", "mlp", MLP(hidden=(), normalize=True)),

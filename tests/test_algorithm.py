@@ -371,7 +371,7 @@ class Half:
             case "others":
                 return sum(value.square().sum() for value in first.values()) * 0 + len(first) - 2
             case "vector":
-                return first.flatten(1).sum(1)
+                return first.x.flatten(1).sum(1)
             case "blind":
                 return torch.zeros(())
             case "together":

@@ -13,6 +13,7 @@ from leakgauge.algorithm import Count, algorithm
 from leakgauge.attacks.adam_inversion import adam_inversion
 from leakgauge.attacks.analytic import Analytic
 from leakgauge.attacks.bayes import bayes
+from leakgauge.attacks.cpl import cpl
 from leakgauge.attacks.dlg import dlg
 from leakgauge.attacks.dlm import dlm
 from leakgauge.attacks.dlm_plus import dlm_plus
@@ -130,7 +131,7 @@ def test_the_priors_add_to_the_objective():
     case = sample(NORMED, examples=3)
     seen = deterministic(case, FedSGD())
     priors = L2(weight=0.5), TotalVariation(weight=0.3)
-    share = sum(float(prior(case.batch.x, seen)) for prior in priors)
+    share = sum(float(prior(case.batch, seen)) for prior in priors)
     assert float(matching(Gaussian(), *priors).loss_at(seen, case.batch)) == pytest.approx(share, rel=1e-5)
 
 
@@ -408,6 +409,7 @@ GOLDENS = {
     # attack, side of the image, victim, steps of training, client, dB measured
     "dlg": (dlg(search=SEARCH, restarts=2), 8, LeNet(), 0, FedSGD(), 60.4),
     "idlg": (idlg(search=SEARCH, restarts=2), 8, LeNet(), 0, FedSGD(), 55.6),
+    "cpl": (cpl(search=SEARCH, restarts=2), 8, LeNet(), 0, FedSGD(), 65.8),
     "inverting_gradients": (inverting_gradients(steps=200, total_variation=1e-4), 12, LeNet(), 0, FedSGD(), 40.8),
     "inverting_gradients fedavg": (inverting_gradients(steps=150, total_variation=1e-5), 8, LeNet(), 0, HEAVY, 40.8),
     "inverting_gradients trained": (inverting_gradients(steps=200, total_variation=1e-4), 8, SmoothNormed(), 20, FedSGD(), 22.0),

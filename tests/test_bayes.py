@@ -4,11 +4,16 @@ import math
 
 import pytest
 import torch
+from batches import alike
+from torch import nn
 
+from leakgauge import tree
 from leakgauge.attacks.annealing import Annealing
 from leakgauge.attacks.ball import Ball
 from leakgauge.attacks.bayes import bayes
+from leakgauge.attacks.cpl import cpl
 from leakgauge.attacks.dlg import dlg
+from leakgauge.attacks.gradinversion import gradinversion
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.idlg import idlg
 from leakgauge.attacks.inverting_gradients import inverting_gradients
@@ -28,7 +33,7 @@ from leakgauge.protocols import Found
 from leakgauge.rng import stream
 from leakgauge.testing import sample
 from leakgauge.threat import ADAPTIVE, observe
-from leakgauge.types import Batch, no_tick
+from leakgauge.types import Batch, Inputs, Model, no_tick
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP
 
@@ -80,7 +85,7 @@ def test_the_objective_is_the_mean_over_the_ball():
     matching(wide, **settings, ball=Ball(radius=radius, samples=5)).run(seen, rng=stream(0, "attack"), tick=no_tick)
     point = matching(alone, ball=Ball(radius=0.0, samples=3)).loss_at(seen, CASE.batch)
     assert float(point) == pytest.approx(0, abs=1e-8)
-    per_pixel = float(L2(weight=1.0)(torch.ones_like(CASE.batch.x), seen)) / CASE.batch.x.numel()
+    per_pixel = float(L2(weight=1.0)(alike(torch.ones_like(CASE.batch.x)), seen)) / CASE.batch.x.numel()
     expected = alone.losses[0][0] + per_pixel * len(CASE.batch) * radius**2 * size / (size + 2)
     found = wide.losses[0]
     assert len(set(found)) == len(found)  # drawn anew at every evaluation
@@ -98,7 +103,7 @@ def test_the_weight_of_the_likelihood_grows_while_the_search_goes_on():
         assert torch.allclose(search.starts[stage], search.starts[0] + 0.01 * stage)
         batch = Batch(seen.model.inputs.denormalize(search.starts[stage]), seen.labels)
         gradient = loss_gradient(seen.model, batch).params
-        expected = weight * float(Gaussian()(gradient, seen.update.delta)) + float(L2(weight=0.5)(batch.x, seen))
+        expected = weight * float(Gaussian()(gradient, seen.update.delta)) + float(L2(weight=0.5)(batch, seen))
         assert search.losses[stage][0] == pytest.approx(expected, rel=1e-4)
 
 
@@ -153,13 +158,17 @@ def losses(attack, batch):
     return float(attack.loss_at(seen, batch)), loss_gradient(seen.model, batch).params, seen.update.delta
 
 
+def squared(ours, theirs):
+    return sum(float((ours[name] - theirs[name]).square().sum()) for name in ours)
+
+
 OTHER = sample(MLP(hidden=(8,)), examples=2, seed=3).batch
 
 
 @pytest.mark.parametrize("recipe", [dlg, idlg], ids=["dlg", "idlg"])
 def test_dlg_and_idlg_are_squared_distances_under_a_flat_prior(recipe):
     loss, ours, theirs = losses(recipe(), OTHER)
-    assert loss == pytest.approx(sum(float((ours[name] - theirs[name]).square().sum()) for name in ours), rel=1e-5)
+    assert loss == pytest.approx(squared(ours, theirs), rel=1e-5)
 
 
 def test_inverting_gradients_is_one_minus_the_cosine_and_total_variation():
@@ -169,3 +178,32 @@ def test_inverting_gradients_is_one_minus_the_cosine_and_total_variation():
     x = OTHER.x
     variation = float((x[..., 1:] - x[..., :-1]).abs().mean() + (x[..., 1:, :] - x[..., :-1, :]).abs().mean())
     assert loss == pytest.approx(1 - dot / (norms[0] * norms[1]) + 0.3 * variation, rel=1e-4)
+
+
+def test_cpl_is_the_squared_distance_and_how_far_the_prediction_is_from_the_label():
+    loss, ours, theirs = losses(cpl(label_agreement=0.7), OTHER)
+    predicted = seen_of().model.logits(OTHER.x).softmax(dim=-1).tolist()
+    wanted = [
+        [float(column == label) for column in range(len(row))] for row, label in zip(predicted, OTHER.y.tolist(), strict=True)
+    ]
+    distance = sum((p - y) ** 2 for row, labels in zip(predicted, wanted, strict=True) for p, y in zip(row, labels, strict=True))
+    assert loss == pytest.approx(squared(ours, theirs) + 0.7 * distance / len(OTHER), rel=1e-5)
+
+
+def test_gradinversion_is_the_squared_distance_and_three_terms_for_the_image():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.Sigmoid(), nn.Flatten(), nn.Linear(18, 3))
+    params, buffers = dict(net.named_parameters()), dict(net.named_buffers())
+    model = Model(net, tree.detach(params), tree.detach(buffers), nn.functional.cross_entropy, Inputs((1, 5, 5), 3))
+    truth, other = (Batch(torch.rand(2, 1, 5, 5, generator=stream(seed)), torch.tensor([0, 2])) for seed in (0, 1))
+    seen = observe(model, truth, client=FedSGD(), threat=ADAPTIVE, rng=stream(0, "client"))
+    found = nn.functional.conv2d(other.x, model.params["0.weight"]).transpose(0, 1).flatten(1)
+    terms = {
+        "gradient": squared(loss_gradient(model, other).params, seen.update.delta),
+        "total_variation": float(other.x.diff(dim=-1).abs().mean() + other.x.diff(dim=-2).abs().mean()),
+        "l2": sum(math.sqrt(float(image.square().sum())) for image in other.x) / 2,
+        "batchnorm": float(found.mean(dim=1).norm() + (found.var(dim=1) - 1).norm()),  # a fresh layer knows mean 0 and variance 1
+    }
+    for name, expected in terms.items():
+        weights = {"gradient": 1e-9, **dict.fromkeys(("total_variation", "l2", "batchnorm"), 0.0), name: 0.5}
+        loss = float(gradinversion(**weights, group=None).loss_at(seen, other))
+        assert loss == pytest.approx(0.5 * expected, rel=1e-4)

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from batches import alike
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from table import FLAT
@@ -176,14 +177,14 @@ def test_the_prior_is_the_mean_over_patches_times_their_number_in_an_image(tmp_p
         densities.append(float(flow.log_density(torch.tensor([patch], dtype=torch.float64))))
     nats = 2 * 35 / 9 * (-sum(densities) / len(densities) + 9 * math.log(256))
     prior = Flow(weight=0.3, stride=stride, weights=flow_file(tmp_path, flow))
-    assert float(prior(x, seen)) == pytest.approx(0.3 * nats, rel=1e-9)
+    assert float(prior(alike(x), seen)) == pytest.approx(0.3 * nats, rel=1e-9)
 
 
 def test_the_prior_has_the_gradient_that_differences_have(tmp_path):
     prior = Flow(weights=flow_file(tmp_path, random_flow()), stride=2)
     x = torch.rand(1, 1, 5, 5, generator=stream(1)).double().requires_grad_()
     seen = seen_of((1, 5, 5))
-    assert torch.autograd.gradcheck(lambda value: prior(value, seen), x)
+    assert torch.autograd.gradcheck(lambda value: prior(alike(value), seen), x)
 
 
 def test_tilings_by_independent_patches_have_the_mean_of_their_energies():
@@ -193,18 +194,18 @@ def test_tilings_by_independent_patches_have_the_mean_of_their_energies():
     x = tile.tile(1, 1, 2, 2)
     flow = load("", shipped(3))
     alone = 3 * 36 * math.log(256) - float(flow.log_density(spread(tile.flatten(1))))
-    assert float(Flow(stride=6)(x, seen)) == pytest.approx(4 * alone, rel=1e-5)
+    assert float(Flow(stride=6)(alike(x), seen)) == pytest.approx(4 * alone, rel=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(5,), (2, 8, 8), (3, 5, 8), (1, 8, 5)], ids=str)
 def test_inputs_that_are_no_images_or_too_small_are_out_of_scope(shape):
     with pytest.raises(OutOfScope, match=r"shape|channels"):
-        Flow()(torch.rand(1, *shape), seen_of(shape))
+        Flow()(alike(torch.rand(1, *shape)), seen_of(shape))
 
 
 def test_a_flow_of_other_channels_is_out_of_scope(tmp_path):
     with pytest.raises(OutOfScope, match=r"images are of shape \(3, 8, 8\), and the flow's patches of \(1, 3, 3\)"):
-        Flow(weights=flow_file(tmp_path, random_flow()))(torch.rand(1, 3, 8, 8), seen_of((3, 8, 8)))
+        Flow(weights=flow_file(tmp_path, random_flow()))(alike(torch.rand(1, 3, 8, 8)), seen_of((3, 8, 8)))
 
 
 # Files
@@ -274,13 +275,13 @@ FAULTS = (
 def test_a_file_that_holds_no_flow_is_told_in_a_line(tmp_path, fault):
     path = broken(tmp_path, fault)
     with pytest.raises(UsageError, match=r"^flow\.weights: .*flow\.safetensors.*expected") as told:
-        Flow(weights=str(path))(torch.rand(1, 1, 8, 8), seen_of((1, 8, 8)))
+        Flow(weights=str(path))(alike(torch.rand(1, 1, 8, 8)), seen_of((1, 8, 8)))
     assert "\n" not in str(told.value)
 
 
 def test_a_file_that_is_missing_is_told(tmp_path):
     with pytest.raises(UsageError, match=r"^flow\.weights: got '.*nowhere', expected a file that exists; check the path$"):
-        Flow(weights=str(tmp_path / "nowhere"))(torch.rand(1, 1, 8, 8), seen_of((1, 8, 8)))
+        Flow(weights=str(tmp_path / "nowhere"))(alike(torch.rand(1, 1, 8, 8)), seen_of((1, 8, 8)))
 
 
 # Fitting
@@ -339,7 +340,7 @@ def test_the_command_fits_a_flow_that_the_prior_takes(run, tmp_path):
     assert 0 < float(made["bits per dimension, held out"]) < 8
     assert f"held out: {made['bits per dimension, held out']}" in told
     x = Faces().load().x[:2]
-    assert float(Flow(weights=str(path))(x, seen_of((1, 25, 25)))) > 0
+    assert float(Flow(weights=str(path))(alike(x), seen_of((1, 25, 25)))) > 0
 
 
 def test_the_command_takes_gray_of_color_and_tells_no_path(run, tmp_path):
@@ -382,7 +383,7 @@ def test_photographs_are_likelier_than_noise_and_than_their_own_pixels_in_anothe
     order = torch.randperm(32 * 32, generator=stream(0))
     shuffled = x.flatten(2)[:, :, order].reshape(x.shape)
     for one, other in zip(x, shuffled, strict=True):
-        cost = [float(Flow()(image[None], seen)) for image in (one, other, torch.rand(one.shape, generator=stream(1)))]
+        cost = [float(Flow()(alike(image[None]), seen)) for image in (one, other, torch.rand(one.shape, generator=stream(1)))]
         assert 0 < cost[0] < min(cost[1:])
 
 

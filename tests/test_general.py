@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from batches import alike
 from samples import SETTING, record, trial
 from table import FLAT
 
@@ -68,7 +69,7 @@ def numbers(x):
 def test_clip_is_the_squared_distance_to_the_range(low, high):
     x = pixels(low, high)
     expected = sum(max(0.1 - value, value - 0.9, 0) ** 2 for value in numbers(x))
-    assert float(Clip(weight=3.0)(x, SEEN)) == pytest.approx(3 * expected, rel=1e-5, abs=1e-9)
+    assert float(Clip(weight=3.0)(alike(x), SEEN)) == pytest.approx(3 * expected, rel=1e-5, abs=1e-9)
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.5, 1.4), (0.2, 0.6), (2.0, 3.0)])
@@ -77,13 +78,13 @@ def test_scale_is_the_squared_distance_to_the_stretched_batch(low, high):
     values = numbers(x)
     stretched = [0.1 + 0.8 * (value - min(values)) / (max(values) - min(values)) for value in values]
     expected = sum((a - b) ** 2 for a, b in zip(values, stretched, strict=True))
-    assert float(Scale(weight=3.0)(x, SEEN)) == pytest.approx(3 * expected, rel=1e-4)
+    assert float(Scale(weight=3.0)(alike(x), SEEN)) == pytest.approx(3 * expected, rel=1e-4)
 
 
 def test_a_batch_that_fills_its_range_and_one_of_a_single_color_are_not_stretched():
     for x in (pixels(0.1, 0.9), torch.full((2, 1, 3, 4), 0.3)):
         leaf = x.requires_grad_()
-        value = Scale()(leaf, SEEN)
+        value = Scale()(alike(leaf), SEEN)
         assert float(value.detach()) == pytest.approx(0, abs=1e-9)
         assert torch.autograd.grad(value, leaf)[0].abs().max() < 1e-5
 
@@ -91,24 +92,24 @@ def test_a_batch_that_fills_its_range_and_one_of_a_single_color_are_not_stretche
 def test_the_sum_of_squares_is_in_normalized_pixels():
     x = pixels(-0.5, 1.4)
     expected = sum(((value - 0.4) / 0.2) ** 2 for value in numbers(x))
-    assert float(L2(weight=3.0, form="squares")(x, SEEN)) == pytest.approx(3 * expected, rel=1e-5)
+    assert float(L2(weight=3.0, form="squares")(alike(x), SEEN)) == pytest.approx(3 * expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("prior", PRIORS, ids=repr)
 def test_a_prior_pulls(prior):
     """The authors' program detaches these terms, so that they change the loss and not the images."""
     x = pixels(-0.5, 1.4, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.grad(prior(x, SEEN), x)[0].norm() > 0.1
-    assert torch.autograd.gradcheck(lambda point: prior(point, SEEN), x)
+    assert torch.autograd.grad(prior(alike(x), SEEN), x)[0].norm() > 0.1
+    assert torch.autograd.gradcheck(lambda point: prior(alike(point), SEEN), x)
 
 
 def measures(batch, seen):
     """What each term of the recipe is to make small."""
     return {
-        "total_variation": float(TotalVariation(weight=1.0)(batch.x, seen)),
-        "l2": float(L2(weight=1.0, form="squares")(batch.x, seen)),
-        "scale": float(Scale(weight=1.0)(batch.x, seen)),
-        "clip": float(Clip(weight=1.0)(batch.x, seen)),
+        "total_variation": float(TotalVariation(weight=1.0)(batch, seen)),
+        "l2": float(L2(weight=1.0, form="squares")(batch, seen)),
+        "scale": float(Scale(weight=1.0)(batch, seen)),
+        "clip": float(Clip(weight=1.0)(batch, seen)),
     }
 
 
@@ -322,7 +323,7 @@ def test_priors_count_once_however_many_rounds_there_are():
     case = sample(SMOOTH, examples=3)
     seen = rounds_of(case, FedSGD())
     prior = TotalVariation(weight=0.3)
-    assert float(matching(prior).loss_at(seen, case.batch)) == pytest.approx(float(prior(case.batch.x, seen)), rel=1e-4)
+    assert float(matching(prior).loss_at(seen, case.batch)) == pytest.approx(float(prior(case.batch, seen)), rel=1e-4)
 
 
 NARROW = Inputs((1, 4, 4), 2)
@@ -414,7 +415,7 @@ def test_attack_and_floor_see_all_rounds_of_their_own_batch():
 
 def test_the_loss_at_the_truth_is_that_of_all_rounds():
     case, record = audited(matching(TotalVariation(weight=0.3)), rounds=Rounds(count=3))
-    expected = float(TotalVariation(weight=0.3)(case.batch.x, case.observe(FedSGD())))
+    expected = float(TotalVariation(weight=0.3)(case.batch, case.observe(FedSGD())))
     assert record.trials[ATTACK].loss_at_truth == pytest.approx(expected, rel=1e-3)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from batches import alike
 from table import FLAT
 from torch import nn
 
@@ -98,15 +99,15 @@ def test_total_variation_is_the_mean_difference_of_neighbors():
             across += [abs(float(x[n, c, i, j + 1] - x[n, c, i, j])) / std for i in range(3) for j in range(3)]
             down += [abs(float(x[n, c, i + 1, j] - x[n, c, i, j])) / std for i in range(2) for j in range(4)]
     expected = 0.3 * (sum(across) / len(across) + sum(down) / len(down))
-    assert float(TotalVariation(weight=0.3)(x, seen)) == pytest.approx(expected, rel=1e-5)
-    assert float(TotalVariation()(torch.full_like(x, 0.7), seen)) == pytest.approx(0, abs=1e-6)
+    assert float(TotalVariation(weight=0.3)(alike(x), seen)) == pytest.approx(expected, rel=1e-5)
+    assert float(TotalVariation()(alike(torch.full_like(x, 0.7)), seen)) == pytest.approx(0, abs=1e-6)
 
 
 def test_l2_is_the_mean_norm_of_normalized_pixels():
     seen = seen_of(FLAT)
     x = torch.rand(3, 1, 8, 8, generator=stream(3))
     norms = [math.sqrt(sum(((float(v)) ** 2) for v in image.flatten())) for image in seen.model.inputs.normalize(x)]
-    assert float(L2(weight=0.2)(x, seen)) == pytest.approx(0.2 * sum(norms) / 3, rel=1e-5)
+    assert float(L2(weight=0.2)(alike(x), seen)) == pytest.approx(0.2 * sum(norms) / 3, rel=1e-5)
 
 
 def batchnorm_net(seed=0):
@@ -155,12 +156,12 @@ def test_batchnorm_compares_with_the_running_statistics():
     x = images(3, seed=1).x
     targets = {name: (model.buffers[f"{name}.running_mean"], model.buffers[f"{name}.running_var"]) for name in ("1", "4")}
     expected = 0.5 * batchnorm_distance(model, x, targets)
-    assert float(BatchNormStatistics(weight=0.5)(x, seen)) == pytest.approx(expected, rel=1e-4)
+    assert float(BatchNormStatistics(weight=0.5)(alike(x), seen)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_prior_leaves_no_hook_behind():
     seen = observe(batchnorm_net(), images(2), client=FedSGD(), threat=SERVER, rng=stream(0))
-    BatchNormStatistics()(images(2).x, seen)
+    BatchNormStatistics()(images(2), seen)
     assert not any(module._forward_pre_hooks for module in seen.model.net.modules())
 
 
@@ -193,8 +194,8 @@ def test_the_truth_has_the_statistics_that_the_client_sent(client):
     model = batchnorm_net()
     truth, other = images(6), images(6, seed=1)
     seen = seen_with_buffers(model, truth, client)
-    assert float(BatchNormStatistics(weight=1.0)(truth.x, seen)) < 1e-3
-    assert float(BatchNormStatistics(weight=1.0)(other.x, seen)) > 1e-1
+    assert float(BatchNormStatistics(weight=1.0)(truth, seen)) < 1e-3
+    assert float(BatchNormStatistics(weight=1.0)(other, seen)) > 1e-1
     assert all(torch.equal(value, seen.model.buffers[name]) for name, value in model.buffers.items())
 
 
@@ -204,7 +205,7 @@ def seen_with_buffers(model, batch, client):
 
 def test_batchnorm_needs_batchnorm():
     with pytest.raises(OutOfScope, match="no BatchNorm layer"):
-        BatchNormStatistics()(images(2).x, seen_of(FLAT))
+        BatchNormStatistics()(images(2), seen_of(FLAT))
 
 
 # Spaces
@@ -224,6 +225,13 @@ def test_pixels_start_where_they_say():
     assert float(pink.min()) >= 0
     assert float(pink.max()) <= 1
     assert _neighbors(pink) < 0.7 * _neighbors(uniform)
+    tiles = Pixels(start_from="tiles").start(seen, 3, rng=stream(0))
+    quarters = [tiles[..., top : top + 4, left : left + 4] for top in (0, 4) for left in (0, 4)]
+    assert all(torch.equal(quarter, quarters[0]) for quarter in quarters)
+    assert _neighbors(quarters[0]) > 0.9 * _neighbors(uniform)
+    odd = Pixels(start_from="tiles").start(seen_of(FLAT, inputs=Inputs((1, 5, 7), 4)), 1, rng=stream(0))
+    assert odd.shape == (1, 1, 5, 7)
+    assert torch.equal(odd[..., 0, :3], odd[..., 3, 4:])
 
 
 def _neighbors(x):

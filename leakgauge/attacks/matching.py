@@ -117,7 +117,7 @@ class Matching:
             rounds = (seen, *seen.earlier)
             loss = weight * torch.stack([likelihood(replay(one, batch), one.update.delta) for one in rounds]).sum()
             for prior in self.priors:
-                loss = loss + prior(batch.x, seen)
+                loss = loss + prior(batch, seen)
             return loss if self.copies is None else loss + self.copies.penalty(batch)
 
     def _goal(self, seen: Observation) -> float:

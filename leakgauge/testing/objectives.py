@@ -13,7 +13,7 @@ from leakgauge.rng import stream
 from leakgauge.testing.expecting import expect
 from leakgauge.testing.guards import check_algorithm, check_equal, undisturbed
 from leakgauge.testing.sampling import SMALL_RESNET, sample
-from leakgauge.types import Client, Status, no_tick
+from leakgauge.types import Batch, Client, Status, no_tick
 
 
 def check_likelihood(likelihood: Likelihood) -> None:
@@ -46,13 +46,14 @@ def check_prior(prior: Prior, *, victim: Victim = SMALL_RESNET, examples: int = 
     check_algorithm("prior", prior)
     who = type(prior).__name__
     seen = sample(victim, examples=examples).observe(client)
-    x = sample(victim, examples=examples, seed=1).batch.x.requires_grad_()
+    other = sample(victim, examples=examples, seed=1).batch
+    x = other.x.requires_grad_()
     with undisturbed(who, prior, seen, x):
-        value = prior(x, seen)
+        value = prior(other, seen)
     expect(value.shape == () and bool(value.isfinite()), f"{who}: gives {value}, expected a finite scalar")
     expect(value.requires_grad, f"{who}: cannot be differentiated in the pixels")
     expect(bool(torch.autograd.grad(value, x)[0].isfinite().all()), f"{who}: has a gradient that is not finite")
-    check_equal(who, "values", value.detach(), prior(x.detach(), seen))
+    check_equal(who, "values", value.detach(), prior(Batch(x.detach(), other.y), seen))
 
 
 def check_space(space: Space, *, victim: Victim = SMALL_RESNET, examples: int = 2, bounded: bool = False) -> None:

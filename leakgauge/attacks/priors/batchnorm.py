@@ -11,7 +11,7 @@ from leakgauge import tree
 from leakgauge.algorithm import NonNegative, algorithm
 from leakgauge.anatomy import batch_norms
 from leakgauge.errors import OutOfScope
-from leakgauge.types import Observation
+from leakgauge.types import Batch, Observation
 
 
 class _Statistics(NamedTuple):
@@ -32,10 +32,10 @@ class BatchNormStatistics:
 
     weight: NonNegative = 0.1
 
-    def __call__(self, x: Tensor, seen: Observation, /) -> Tensor:
-        """Return the weighted distance of the features of pixels [n, *shape]."""
+    def __call__(self, batch: Batch, seen: Observation, /) -> Tensor:
+        """Return the weighted distance of the features of the images."""
         targets = _targets(seen)
-        found = _features(x, seen)
+        found = _features(batch.x, seen)
         distances = [
             (found[name].mean - target.mean).norm() + (found[name].variance - target.variance).norm()
             for name, target in targets.items()

@@ -7,7 +7,7 @@ from typing import final
 from torch import Tensor
 
 from leakgauge.algorithm import NonNegative, algorithm
-from leakgauge.types import Observation
+from leakgauge.types import Batch, Observation
 
 
 @final
@@ -20,7 +20,7 @@ class Clip:
 
     weight: NonNegative = 1.0
 
-    def __call__(self, x: Tensor, seen: Observation, /) -> Tensor:
-        """Return the weighted squared excess of pixels [n, *shape]."""
+    def __call__(self, batch: Batch, seen: Observation, /) -> Tensor:
+        """Return the weighted squared excess of the pixels."""
         inputs = seen.model.inputs
-        return self.weight * (x - x.clamp(inputs.low, inputs.high)).square().sum()
+        return self.weight * (batch.x - batch.x.clamp(inputs.low, inputs.high)).square().sum()

@@ -17,7 +17,7 @@ from leakgauge.errors import OutOfScope
 from leakgauge.flows.coupling import PatchFlow
 from leakgauge.flows.files import load, shipped
 from leakgauge.flows.patches import LEVELS, grid, spread
-from leakgauge.types import Inputs, Observation
+from leakgauge.types import Batch, Inputs, Observation
 
 
 @final
@@ -35,9 +35,9 @@ class Flow:
     stride: Count = 3
     weights: str | None = None
 
-    def __call__(self, x: Tensor, seen: Observation, /) -> Tensor:
-        """Return the weighted energy of images [n, c, h, w]. Raises UsageError for a file that is missing or holds no flow."""
-        inputs = seen.model.inputs
+    def __call__(self, batch: Batch, seen: Observation, /) -> Tensor:
+        """Return the weighted energy of the images. Raises UsageError for a file that is missing or holds no flow."""
+        x, inputs = batch.x, seen.model.inputs
         flow = self._flow(inputs).to(x)
         patches = spread(grid((x - inputs.low) / (inputs.high - inputs.low), flow.shape.side, self.stride))
         nats = math.log(LEVELS) - flow.log_density(patches).mean() / flow.shape.size  # per number

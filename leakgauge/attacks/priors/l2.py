@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from leakgauge.algorithm import NonNegative, algorithm
-from leakgauge.types import Observation
+from leakgauge.types import Batch, Observation
 
 
 @final
@@ -22,9 +22,9 @@ class L2:
     weight: NonNegative = 1e-6
     form: Literal["norm", "squares"] = "norm"
 
-    def __call__(self, x: Tensor, seen: Observation, /) -> Tensor:
-        """Return the weighted size of pixels [n, *shape]."""
-        values = seen.model.inputs.normalize(x).flatten(1)
+    def __call__(self, batch: Batch, seen: Observation, /) -> Tensor:
+        """Return the weighted size of the pixels."""
+        values = seen.model.inputs.normalize(batch.x).flatten(1)
         if self.form == "squares":
             return self.weight * values.square().sum()
         norms: Tensor = torch.linalg.vector_norm(values, dim=1)

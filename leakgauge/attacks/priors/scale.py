@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from leakgauge.algorithm import NonNegative, algorithm
-from leakgauge.types import Observation
+from leakgauge.types import Batch, Observation
 
 
 @final
@@ -22,9 +22,9 @@ class Scale:
 
     weight: NonNegative = 1.0
 
-    def __call__(self, x: Tensor, seen: Observation, /) -> Tensor:
-        """Return the weighted squared distance of pixels [n, *shape] to their stretch."""
-        inputs = seen.model.inputs
+    def __call__(self, batch: Batch, seen: Observation, /) -> Tensor:
+        """Return the weighted squared distance of the pixels to their stretch."""
+        x, inputs = batch.x, seen.model.inputs
         low, high = x.amin(), x.amax()
         is_flat = high == low
         share = (x - low) / torch.where(is_flat, torch.ones_like(high), high - low)

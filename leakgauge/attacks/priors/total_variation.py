@@ -7,7 +7,7 @@ from typing import final
 from torch import Tensor
 
 from leakgauge.algorithm import NonNegative, algorithm
-from leakgauge.types import Observation
+from leakgauge.types import Batch, Observation
 
 
 @final
@@ -17,7 +17,7 @@ class TotalVariation:
 
     weight: NonNegative = 0.1
 
-    def __call__(self, x: Tensor, seen: Observation, /) -> Tensor:
-        """Return the weighted variation of images [n, c, h, w]."""
-        pixels = seen.model.inputs.normalize(x)
+    def __call__(self, batch: Batch, seen: Observation, /) -> Tensor:
+        """Return the weighted variation of the images."""
+        pixels = seen.model.inputs.normalize(batch.x)
         return self.weight * (pixels.diff(dim=-1).abs().mean() + pixels.diff(dim=-2).abs().mean())
