@@ -136,7 +136,7 @@ class Likelihood(Protocol):
 
 
 class Prior(Protocol):
-    """-log p(x), up to a constant; of examples with their labels, for what goes with a label is not what goes with another."""
+    """-log p(x), up to a constant, of examples with their labels."""
 
     def __call__(self, batch: Batch, seen: Observation, /) -> Tensor:
         """Return a scalar for a batch."""

@@ -14,7 +14,6 @@ from leakgauge.data.pools import pool
 from leakgauge.errors import MissingExtra
 from leakgauge.protocols import Pool
 
-
 EACH, TRAINING = 500, 400
 """How many images there are of a digit, and how many of them are for training."""
 
