@@ -177,8 +177,8 @@ STUDY = Study(
         "tuning`). "
         f"Noise has a standard deviation of {SIGMA:g}, or that scale if it is Laplace noise; pruning sets each number to 0 with "
         "probability 1/2. The usual likelihoods take the update as it comes, as in the paper. Under pruned noise the lead depends "
-        "on the noise: the more of it, the less it matters which numbers were dropped. The learned density was fitted to CIFAR-10's "
-        "training images; for other images than CIFAR-10's it is a guess."
+        "on the noise: the more of it, the less it matters which numbers were dropped. The learned density was fitted to "
+        "CIFAR-10's training images; for other images than CIFAR-10's it is a guess."
     ),
     blocks=(NOISE, STRENGTH, PRIORS, BALLS),
     views=(
