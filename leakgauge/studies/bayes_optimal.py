@@ -83,7 +83,7 @@ NOISE = Block(
 STRENGTH = Block(
     name="strength",
     base=BASE,
-    factors={"images": {COLOR: {}}, "noise": STRENGTHS, "attack": ATTACKS, "seed": levels("seed", SEEDS[:20])},
+    factors={"images": {COLOR: {}}, "noise": STRENGTHS, "attack": ATTACKS, "seed": levels("seed", SEEDS[:12])},
     quick={"seed": ()},
     joint=tuned,
 )
@@ -94,7 +94,7 @@ PRIORS = Block(
         "images": {COLOR: {}},
         "noise": CHANCES,
         "attack": {BAYES: ATTACKS[BAYES], FLOW: {**ATTACKS[BAYES], "attack.priors": ["flow"]}},
-        "seed": levels("seed", SEEDS[:40]),
+        "seed": levels("seed", SEEDS[:24]),
     },
     quick={"seed": ()},
     joint=tuned,
@@ -107,7 +107,7 @@ BALLS = Block(
         "noise": CHANCES,
         "attack": {BAYES: ATTACKS[BAYES]},
         "guess": GUESSES,
-        "seed": levels("seed", SEEDS[:10]),
+        "seed": levels("seed", SEEDS[:8]),
     },
     quick={"seed": ()},
     joint=tuned,
