@@ -142,7 +142,7 @@ def _claims(images: Level) -> tuple[Claim, ...]:
     return (
         *(
             Claim(
-                text=f"{noise} noise, {images}: the optimal likelihood is 3 dB above the best other one",
+                text=f"Under {noise} noise, {images}: the optimal likelihood is 3 dB above the best other one",
                 measure=partial(lead, images=images, noise=noise),
                 at_least=3.0,
             )
@@ -150,7 +150,7 @@ def _claims(images: Level) -> tuple[Claim, ...]:
         ),
         *(
             Claim(
-                text=f"{noise} noise, {images}: the optimal likelihood is within 0.3 dB of {same}, which it is in theory",
+                text=f"Under {noise} noise, {images}: the optimal likelihood is within 0.3 dB of {same}, which it is in theory",
                 measure=partial(over, baseline=same, images=images, noise=noise),
                 at_least=-0.3,
                 at_most=0.3,
@@ -159,7 +159,7 @@ def _claims(images: Level) -> tuple[Claim, ...]:
         ),
         *(
             Claim(
-                text=f"Laplace noise, {images}: the optimal likelihood is at least as good as {other}",
+                text=f"Under Laplace noise, {images}: the optimal likelihood is at least as good as {other}",
                 measure=partial(over, baseline=other, images=images, noise=LAPLACE),
                 at_least=0.0,
             )
@@ -193,13 +193,13 @@ STUDY = Study(
     claims=(
         *(claim for images in IMAGES for claim in _claims(images)),
         Claim(
-            text=f"Pruned Gaussian noise of {SIGMAS[0]:g}: the optimal likelihood is 3 dB above the best other one",
+            text=f"Under pruned Gaussian noise of {SIGMAS[0]:g}: the optimal likelihood is 3 dB above the best other one",
             measure=partial(lead, images=COLOR, noise=SIGMAS[0], block="strength"),
             at_least=3.0,
         ),
         *(
             Claim(
-                text=f"{noise} noise: a learned density of images is 0.5 dB above total variation",
+                text=f"Under {noise} noise: a learned density of images is 0.5 dB above total variation",
                 measure=partial(learned, noise=noise),
                 at_least=0.5,
             )
@@ -207,7 +207,7 @@ STUDY = Study(
         ),
         *(
             Claim(
-                text=f"{noise} noise: the mean over a {SMALL} finds what is within 1 dB of the most likely image",
+                text=f"Under {noise} noise: the mean over a {SMALL} finds what is within 1 dB of the most likely image",
                 measure=partial(beside, guess=SMALL, noise=noise),
                 at_least=-1.0,
                 at_most=1.0,
