@@ -109,7 +109,8 @@ def test_an_inconclusive_audit_is_exit_code_3(run, file, tmp_path):
 
 
 def test_an_audit_that_takes_too_long(run, file, tmp_path):
-    code, told, _ = run("audit", file, "-o", tmp_path / "out", "--timeout", "0.2")
+    endless = ["-s", "attack=dlg", "-s", "attack.restarts=100000", "-s", "attack.enough=0"]
+    code, told, _ = run("audit", file, "-o", tmp_path / "out", "--timeout", "0.2", *endless)
     assert code == 3
     assert "after 0.2 seconds" in told
 
