@@ -39,7 +39,7 @@ def run(settings: Settings, results: Results) -> Shown:
             "images": "images",
             "noise": "noise",
             "attack": "attack",
-            "weight": "weight of total variation",
+            "weight": "weight of the prior",
             "rate": "learning rate",
             "psnr": "PSNR in rehearsals (dB)",
         },

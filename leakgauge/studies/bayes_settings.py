@@ -32,4 +32,4 @@ SETTINGS: Mapping[tuple[Level, Level], Mapping[Level, tuple[float, float]]] = {
     ("digits", "pruned Gaussian"): {"Bayes": (1440, 0.5), "L2": (0.311, 0.218), "L1": (12.4, 0.5), "cosine": (0.0316, 0.158)},
     ("digits", "pruned Laplace"): {"Bayes": (1420, 0.5), "L2": (0.419, 0.5), "L1": (44.8, 0.5), "cosine": (0.0111, 0.05)},
 }
-"""Images and noise to the weight of total variation and the learning rate of each attack."""
+"""Images and noise to the weight of the prior and the learning rate of each attack."""
