@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmarks.cases import Settings
 from benchmarks.results import Results, show
-from leakgauge.errors import UsageError
+from leakgauge.core.errors import UsageError
 
 NAMES = ("startup", "memory", "demo", "analytic", "dlg", "step", "inverting", "tuning")  # the quick ones first
 

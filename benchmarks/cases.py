@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import NamedTuple, final
 
 from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.core.errors import UsageError
+from leakgauge.core.protocols import Pool, Victim
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import observe
+from leakgauge.core.types import Batch, Observation, ThreatModel
 from leakgauge.data.arrays import Npz
-from leakgauge.errors import UsageError
 from leakgauge.metrics.psnr import PSNR
-from leakgauge.protocols import Pool, Victim
-from leakgauge.rng import stream
-from leakgauge.threat import observe
-from leakgauge.types import Batch, Observation, ThreatModel
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.resnet import resnet18

@@ -10,9 +10,9 @@ from benchmarks.cases import Settings, case, psnr
 from benchmarks.results import Results, Shown, Values
 from leakgauge.attacks.dlg import dlg
 from leakgauge.attacks.searches.lbfgs import LBFGS
-from leakgauge.rng import stream
-from leakgauge.threat import SERVER
-from leakgauge.types import no_tick
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import SERVER
+from leakgauge.core.types import no_tick
 from leakgauge.victims.lenet import LeNet
 
 RECOVERED = 25.0

@@ -11,9 +11,9 @@ from benchmarks.peer import InvertingGradients, equal_variation
 from benchmarks.results import Results, Shown, Values
 from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.matching import Matching
-from leakgauge.rng import stream
-from leakgauge.threat import INFORMED
-from leakgauge.types import Batch, no_tick
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import INFORMED
+from leakgauge.core.types import Batch, no_tick
 
 PACKAGES = ("leakgauge", "breaching")
 COMPARED = ("ConvNet-64", "ResNet-18")

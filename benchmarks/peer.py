@@ -13,9 +13,9 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from leakgauge.errors import UsageError
-from leakgauge.rng import normal_like
-from leakgauge.types import Batch, Model, Observation, Rng
+from leakgauge.core.errors import UsageError
+from leakgauge.core.rng import normal_like
+from leakgauge.core.types import Batch, Model, Observation, Rng
 
 BREACHING_VARIATION = 0.2
 """The weight of total variation in breaching's own configuration."""

@@ -12,7 +12,7 @@ from typing import Any, final
 from rich.console import Console
 from rich.table import Table
 
-from leakgauge.environment import environment
+from leakgauge.auditing.environment import environment
 
 Values = Mapping[str, Any]
 

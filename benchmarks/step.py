@@ -11,8 +11,8 @@ from benchmarks.cases import NETS, Case, Settings, case
 from benchmarks.peer import InvertingGradients, equal_variation
 from benchmarks.results import Results, Shown, Values
 from leakgauge.attacks.inverting_gradients import inverting_gradients
-from leakgauge.rng import stream
-from leakgauge.threat import INFORMED
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import INFORMED
 
 STEPS = {"LeNet": 50, "ConvNet-64": 5, "ResNet-18": 5}
 """Steps in a turn: short enough that whatever else the machine does hits both alike."""

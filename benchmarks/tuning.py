@@ -9,9 +9,9 @@ from functools import partial
 
 from benchmarks.cases import Settings
 from benchmarks.results import Results, Shown, Values
-from leakgauge.errors import UsageError
+from leakgauge.core.errors import UsageError
 from leakgauge.executor import Runtime, execute, task_of
-from leakgauge.store import Store
+from leakgauge.results.store import Store
 from leakgauge.studies.bayes_optimal import BAYES, COLOR, COSINE, DIGITS, FLOW, L1, L2, NOISE, PRIORS, RATE, STRENGTH, WEIGHT
 from leakgauge.studying import Case, Changes, Level, Study, cases, nothing
 from leakgauge.tuning import Range, best, changed, tried

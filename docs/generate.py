@@ -16,9 +16,9 @@ from typing import Any
 
 import typer
 
-from leakgauge import protocols, registry
 from leakgauge.attacks.matching import Matching
 from leakgauge.cli import app
+from leakgauge.core import protocols, registry
 from leakgauge.spec import build, describe, schema
 
 ROOT = Path(__file__).resolve().parent.parent

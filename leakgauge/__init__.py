@@ -14,48 +14,48 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from leakgauge.api import Result as Result
     from leakgauge.api import audit as audit
-    from leakgauge.auditing import Criteria as Criteria
-    from leakgauge.errors import LeakgaugeError as LeakgaugeError
-    from leakgauge.errors import MissingExtra as MissingExtra
-    from leakgauge.errors import OutOfScope as OutOfScope
-    from leakgauge.errors import UsageError as UsageError
-    from leakgauge.judging import judge as judge
-    from leakgauge.record import Record as Record
-    from leakgauge.record import Verdict as Verdict
-    from leakgauge.rng import stream as stream
-    from leakgauge.threat import observe as observe
-    from leakgauge.types import Batch as Batch
-    from leakgauge.types import Capability as Capability
-    from leakgauge.types import Inputs as Inputs
-    from leakgauge.types import Model as Model
-    from leakgauge.types import Observation as Observation
-    from leakgauge.types import Reconstruction as Reconstruction
-    from leakgauge.types import ThreatModel as ThreatModel
-    from leakgauge.types import Update as Update
-    from leakgauge.weights import update_between as update_between
+    from leakgauge.auditing.judging import judge as judge
+    from leakgauge.auditing.pipeline import Criteria as Criteria
+    from leakgauge.auditing.record import Record as Record
+    from leakgauge.auditing.record import Verdict as Verdict
+    from leakgauge.core.errors import LeakgaugeError as LeakgaugeError
+    from leakgauge.core.errors import MissingExtra as MissingExtra
+    from leakgauge.core.errors import OutOfScope as OutOfScope
+    from leakgauge.core.errors import UsageError as UsageError
+    from leakgauge.core.rng import stream as stream
+    from leakgauge.core.threat import observe as observe
+    from leakgauge.core.types import Batch as Batch
+    from leakgauge.core.types import Capability as Capability
+    from leakgauge.core.types import Inputs as Inputs
+    from leakgauge.core.types import Model as Model
+    from leakgauge.core.types import Observation as Observation
+    from leakgauge.core.types import Reconstruction as Reconstruction
+    from leakgauge.core.types import ThreatModel as ThreatModel
+    from leakgauge.core.types import Update as Update
+    from leakgauge.core.weights import update_between as update_between
 
 _HOMES = {
-    "Batch": "types",
-    "Capability": "types",
-    "Criteria": "auditing",
-    "Inputs": "types",
-    "LeakgaugeError": "errors",
-    "MissingExtra": "errors",
-    "Model": "types",
-    "Observation": "types",
-    "OutOfScope": "errors",
-    "Reconstruction": "types",
-    "Record": "record",
+    "Batch": "core.types",
+    "Capability": "core.types",
+    "Criteria": "auditing.pipeline",
+    "Inputs": "core.types",
+    "LeakgaugeError": "core.errors",
+    "MissingExtra": "core.errors",
+    "Model": "core.types",
+    "Observation": "core.types",
+    "OutOfScope": "core.errors",
+    "Reconstruction": "core.types",
+    "Record": "auditing.record",
     "Result": "api",
-    "ThreatModel": "types",
-    "Update": "types",
-    "UsageError": "errors",
-    "Verdict": "record",
+    "ThreatModel": "core.types",
+    "Update": "core.types",
+    "UsageError": "core.errors",
+    "Verdict": "auditing.record",
     "audit": "api",
-    "judge": "judging",
-    "observe": "threat",
-    "stream": "rng",
-    "update_between": "weights",
+    "judge": "auditing.judging",
+    "observe": "core.threat",
+    "stream": "core.rng",
+    "update_between": "core.weights",
 }
 
 __all__ = sorted(_HOMES)

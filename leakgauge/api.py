@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from leakgauge import tree
-from leakgauge.auditing import Criteria, Outcome, Plan, Scene, run
-from leakgauge.devices import device_named
-from leakgauge.errors import UsageError
-from leakgauge.protocols import Attack, Client, Defense
-from leakgauge.record import Record, Verdict
-from leakgauge.rounds import Rounds
+from leakgauge.auditing.pipeline import Criteria, Outcome, Plan, Scene, run
+from leakgauge.auditing.record import Record, Verdict
+from leakgauge.auditing.rounds import Rounds
+from leakgauge.core import tree
+from leakgauge.core.devices import device_named
+from leakgauge.core.errors import UsageError
+from leakgauge.core.protocols import Attack, Client, Defense
+from leakgauge.core.threat import threat_named
+from leakgauge.core.types import Batch, Inputs, Loss, Model, ThreatModel, Update
 from leakgauge.spec import DEFAULTS, build
-from leakgauge.threat import threat_named
-from leakgauge.types import Batch, Inputs, Loss, Model, ThreatModel, Update
 
 Config = str | Mapping[str, Any]
 """An algorithm by name ("dlg") or with its fields ({"name": "dlg", "restarts": 8}), as in a YAML file."""
@@ -62,7 +62,7 @@ class Result:
     def save(self, folder: str | Path) -> Path:
         """Write record, images and report into a folder; return the path of the report."""
         from leakgauge.report import write_report
-        from leakgauge.store import Store
+        from leakgauge.results.store import Store
 
         store = Store(Path(folder))
         store.open()

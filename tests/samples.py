@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, Record, Setting, Trial, Verdict
+from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, Record, Setting, Trial, Verdict
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.gradients import MeanGradient
 from leakgauge.clients.optimizers.adam import Adam, adamw
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.core.types import Inputs
 from leakgauge.data.arrays import Npz, SafeTensors
 from leakgauge.data.faces import Faces
 from leakgauge.data.folder import Folder
@@ -99,7 +100,6 @@ from leakgauge.metrics.lpips import LPIPS
 from leakgauge.metrics.mse import MSE
 from leakgauge.metrics.psnr import PSNR
 from leakgauge.metrics.ssim import SSIM
-from leakgauge.types import Inputs
 from leakgauge.victims.cnn import CNN
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.lenet import LeNet

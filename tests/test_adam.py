@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from leakgauge import tree
 from leakgauge.attacks.adam_inversion import adam_inversion
 from leakgauge.attacks.adam_undone import AdamUndone
 from leakgauge.attacks.analytic import Analytic
@@ -16,11 +15,12 @@ from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.searches.adam import Adam as SearchAdam
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.optimizers.adam import Adam
+from leakgauge.core import tree
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import INFORMED, observe
+from leakgauge.core.types import Batch, no_tick
 from leakgauge.data.photographs import Photographs
-from leakgauge.rng import stream
 from leakgauge.testing import sample
-from leakgauge.threat import INFORMED, observe
-from leakgauge.types import Batch, no_tick
 from leakgauge.victims.lenet import LeNet
 
 EPSILON = 1e-8

@@ -14,11 +14,12 @@ import torch
 from plugin.installing import HERE
 from table import TABLE
 
-from leakgauge import registry, spec, testing
-from leakgauge.algorithm import Count, NonNegative, OpenShare, Positive, Share, algorithm
-from leakgauge.errors import UsageError
-from leakgauge.protocols import Found
-from leakgauge.types import Batch, Capability, Reconstruction, Update
+from leakgauge import spec, testing
+from leakgauge.core import registry
+from leakgauge.core.algorithm import Count, NonNegative, OpenShare, Positive, Share, algorithm
+from leakgauge.core.errors import UsageError
+from leakgauge.core.protocols import Found
+from leakgauge.core.types import Batch, Capability, Reconstruction, Update
 
 
 @pytest.mark.parametrize("family", registry.FAMILIES)

@@ -11,13 +11,13 @@ from torch import nn
 import leakgauge as lg
 from leakgauge.attacks.analytic import Analytic
 from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.core.errors import UsageError
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import SERVER
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.clipping import Clipping
-from leakgauge.errors import UsageError
-from leakgauge.rng import stream
-from leakgauge.store import Store
+from leakgauge.results.store import Store
 from leakgauge.testing import sample, undisturbed
-from leakgauge.threat import SERVER
 
 POOL = Photographs(size=8).load()
 SECRET = POOL.x[:1], POOL.y[:1]

@@ -9,22 +9,22 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from table import TABLE
 
-from leakgauge.abilities import Trains
+from leakgauge.auditing.rounds import trained_on
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.core.abilities import Trains
+from leakgauge.core.errors import UsageError
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import protect
+from leakgauge.core.types import Batch, Client, Inputs
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses import policies, policy_search, transforms
 from leakgauge.defenses.ats import ATS
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.policies import LIBRARY
-from leakgauge.errors import UsageError
-from leakgauge.rng import stream
-from leakgauge.rounds import trained_on
 from leakgauge.testing import sample
 from leakgauge.testing.sampling import SMALL_RESNET
-from leakgauge.threat import protect
-from leakgauge.types import Batch, Client, Inputs
 from leakgauge.victims.mlp import MLP
 
 # Transforms, against Pillow

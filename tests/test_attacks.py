@@ -8,8 +8,6 @@ import torch
 from table import FLAT, rows
 from torch import nn
 
-from leakgauge.abilities import Diagnosable, Informable
-from leakgauge.algorithm import Count, algorithm
 from leakgauge.attacks.adam_inversion import adam_inversion
 from leakgauge.attacks.analytic import Analytic
 from leakgauge.attacks.bayes import bayes
@@ -41,24 +39,26 @@ from leakgauge.attacks.searches.adam import Adam as SearchAdam
 from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.sme import sme
 from leakgauge.attacks.spaces.pixels import Pixels
+from leakgauge.auditing.judging import judge
+from leakgauge.auditing.training import Training, train
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.adam import Adam, adamw
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.core.abilities import Diagnosable, Informable
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.errors import OutOfScope, UsageError
+from leakgauge.core.protocols import Found
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import ADAPTIVE, EAVESDROPPER, INFORMED, SERVER, observe, observe_update, protect
+from leakgauge.core.types import Batch, Status, no_tick
 from leakgauge.data.faces import Faces
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.pruning import Pruning
 from leakgauge.defenses.sign import Sign
-from leakgauge.errors import OutOfScope, UsageError
-from leakgauge.judging import judge
 from leakgauge.metrics.psnr import PSNR
-from leakgauge.protocols import Found
-from leakgauge.rng import stream
 from leakgauge.testing import sample
-from leakgauge.threat import ADAPTIVE, EAVESDROPPER, INFORMED, SERVER, observe, observe_update, protect
-from leakgauge.training import Training, train
-from leakgauge.types import Batch, Status, no_tick
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.initialization import initialize
 from leakgauge.victims.lenet import LeNet

@@ -14,24 +14,24 @@ from leakgauge.attacks.dlg import dlg
 from leakgauge.attacks.floors import MeanImage
 from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.searches.lbfgs import LBFGS
-from leakgauge.auditing import Criteria, Plan, Scene, run
+from leakgauge.auditing.pipeline import Criteria, Plan, Scene, run
+from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR
+from leakgauge.auditing.rounds import Rounds
+from leakgauge.auditing.verdict import decide, diagnose, is_identified, leakage, recovered_examples
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.core.errors import OutOfScope, UsageError
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import ADAPTIVE, INFORMED, SERVER
+from leakgauge.core.types import Batch, Reconstruction, Status
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.ats import ATS
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.noise import GaussianNoise
 from leakgauge.defenses.pruning import Pruning
-from leakgauge.errors import OutOfScope, UsageError
 from leakgauge.metrics.psnr import PSNR
-from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR
-from leakgauge.rng import stream
-from leakgauge.rounds import Rounds
 from leakgauge.testing import check_secrecy
-from leakgauge.threat import ADAPTIVE, INFORMED, SERVER
-from leakgauge.types import Batch, Reconstruction, Status
-from leakgauge.verdict import decide, diagnose, is_identified, leakage, recovered_examples
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP

@@ -7,7 +7,6 @@ import torch
 from batches import alike
 from torch import nn
 
-from leakgauge import tree
 from leakgauge.attacks.annealing import Annealing
 from leakgauge.attacks.ball import Ball
 from leakgauge.attacks.bayes import bayes
@@ -25,15 +24,16 @@ from leakgauge.attacks.priors.l2 import L2
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.searches.adam import Adam
 from leakgauge.attacks.spaces.pixels import Pixels
-from leakgauge.autodiff import loss_gradient
 from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.core import tree
+from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.errors import UsageError
+from leakgauge.core.protocols import Found
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import ADAPTIVE, observe
+from leakgauge.core.types import Batch, Inputs, Model, no_tick
 from leakgauge.defenses.noise import GaussianNoise, LaplaceNoise
-from leakgauge.errors import UsageError
-from leakgauge.protocols import Found
-from leakgauge.rng import stream
 from leakgauge.testing import sample
-from leakgauge.threat import ADAPTIVE, observe
-from leakgauge.types import Batch, Inputs, Model, no_tick
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from table import TABLE
 
-from leakgauge import tree
 from leakgauge.attacks.bayes import bayes
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.likelihoods.implied import Implied
@@ -16,10 +15,17 @@ from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.replays.undefended import Undefended
 from leakgauge.attacks.searches.adam import Adam as SearchAdam
-from leakgauge.belief import certain, peeled
+from leakgauge.auditing.judging import judge
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.core import tree
+from leakgauge.core.belief import certain, peeled
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.noise import Censored, Dropped, Laplacian, Laplacians, Normal, Rounded, Signed, with_laplace, with_normal
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import ADAPTIVE, INFORMED, observe, protect
+from leakgauge.core.types import Batch, Inputs, Update, no_tick
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.ats import ATS
 from leakgauge.defenses.bernoulli_pruning import BernoulliPruning
@@ -38,14 +44,8 @@ from leakgauge.defenses.soteria import Soteria
 from leakgauge.defenses.topk import TopK
 from leakgauge.defenses.weight_noise import WeightNoise
 from leakgauge.defenses.weight_sparsification import WeightSparsification
-from leakgauge.errors import OutOfScope
-from leakgauge.judging import judge
 from leakgauge.metrics.mse import MSE
-from leakgauge.noise import Censored, Dropped, Laplacian, Laplacians, Normal, Rounded, Signed, with_laplace, with_normal
-from leakgauge.rng import stream
 from leakgauge.testing import sample
-from leakgauge.threat import ADAPTIVE, INFORMED, observe, protect
-from leakgauge.types import Batch, Inputs, Update, no_tick
 from leakgauge.victims.mlp import MLP
 
 COUNT = 60_000

@@ -13,8 +13,8 @@ from samples import failed, images, record
 
 from leakgauge import cli
 from leakgauge.cli import main, running
-from leakgauge.errors import UsageError
-from leakgauge.store import Store
+from leakgauge.core.errors import UsageError
+from leakgauge.results.store import Store
 
 AUDIT = """\
 name: faces by hand
@@ -220,7 +220,7 @@ def test_show(run):
 
 
 def test_everything_that_is_listed_can_be_shown(run):
-    from leakgauge.registry import FAMILIES, entries
+    from leakgauge.core.registry import FAMILIES, entries
 
     for family in FAMILIES:
         for name in entries(family):

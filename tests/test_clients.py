@@ -7,17 +7,17 @@ import pytest
 import torch
 from table import FLAT
 
-from leakgauge import tree
-from leakgauge.autodiff import is_replayed, loss_gradient
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.gradients import MeanGradient
 from leakgauge.clients.optimizers.adam import Adam, adamw
 from leakgauge.clients.optimizers.sgd import SGD
-from leakgauge.errors import UsageError
-from leakgauge.rng import stream
+from leakgauge.core import tree
+from leakgauge.core.autodiff import is_replayed, loss_gradient
+from leakgauge.core.errors import UsageError
+from leakgauge.core.rng import stream
+from leakgauge.core.types import Batch, Inputs
 from leakgauge.testing import sample
-from leakgauge.types import Batch, Inputs
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP
 from leakgauge.victims.resnet import ResNet

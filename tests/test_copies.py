@@ -6,7 +6,6 @@ from itertools import permutations
 import pytest
 import torch
 
-from leakgauge import tree
 from leakgauge.attacks.copies import EpochCopies
 from leakgauge.attacks.epoch_copies import epoch_copies
 from leakgauge.attacks.group import GroupConsistency
@@ -16,17 +15,18 @@ from leakgauge.attacks.likelihoods.profiled import Profiled
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.unrolled import Unrolled
 from leakgauge.attacks.searches.lbfgs import LBFGS
+from leakgauge.auditing.judging import judge
+from leakgauge.auditing.rounds import Rounds, observe_rounds
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.optimizers.sgd import SGD
-from leakgauge.errors import OutOfScope, UsageError
-from leakgauge.judging import judge
+from leakgauge.core import tree
+from leakgauge.core.errors import OutOfScope, UsageError
+from leakgauge.core.protocols import Found
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import INFORMED
+from leakgauge.core.types import Batch, no_tick
 from leakgauge.metrics.psnr import PSNR
-from leakgauge.protocols import Found
-from leakgauge.rng import stream
-from leakgauge.rounds import Rounds, observe_rounds
 from leakgauge.testing import sample
-from leakgauge.threat import INFORMED
-from leakgauge.types import Batch, no_tick
 from leakgauge.victims.lenet import LeNet
 
 SMOOTH = LeNet(channels=2)

@@ -8,14 +8,14 @@ import torch
 from table import FLAT
 from torch import nn
 
-from leakgauge import anatomy, tree
-from leakgauge.autodiff import is_replayed, loss_gradient
-from leakgauge.errors import LeakgaugeError, MissingExtra, OutOfScope, UsageError, suggestion
-from leakgauge.protocols import Pool
-from leakgauge.rng import fork, normal_like, stream, uniform
+from leakgauge.core import anatomy, tree
+from leakgauge.core.autodiff import is_replayed, loss_gradient
+from leakgauge.core.errors import LeakgaugeError, MissingExtra, OutOfScope, UsageError, suggestion
+from leakgauge.core.protocols import Pool
+from leakgauge.core.rng import fork, normal_like, stream, uniform
+from leakgauge.core.threat import EAVESDROPPER, SERVER
+from leakgauge.core.types import Batch, Capability, Inputs, Model, Observation, ThreatModel, Update, part_of
 from leakgauge.testing import sample
-from leakgauge.threat import EAVESDROPPER, SERVER
-from leakgauge.types import Batch, Capability, Inputs, Model, Observation, ThreatModel, Update, part_of
 from leakgauge.victims.resnet import ResNet
 from leakgauge.victims.vit import ViT
 

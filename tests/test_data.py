@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from leakgauge.core.errors import MissingExtra, UsageError
+from leakgauge.core.registry import entries
 from leakgauge.data import mnist, photographs
 from leakgauge.data.arrays import Npz, SafeTensors
 from leakgauge.data.faces import Faces
@@ -18,8 +20,6 @@ from leakgauge.data.huggingface import HuggingFace
 from leakgauge.data.mnist import MNIST
 from leakgauge.data.photographs import PHOTOGRAPHS, Photographs
 from leakgauge.data.torchvision import Torchvision
-from leakgauge.errors import MissingExtra, UsageError
-from leakgauge.registry import entries
 
 COLORS = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)  # [N, H, W, C]
 LABELS = np.array([0, 2, 1, 0, 1, 2])

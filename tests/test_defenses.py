@@ -11,10 +11,15 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from leakgauge import tree
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.core import tree
+from leakgauge.core.errors import UsageError
+from leakgauge.core.registry import entries
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import protect
+from leakgauge.core.types import Batch, Inputs, Model, Update
 from leakgauge.defenses.ats import ATS
 from leakgauge.defenses.bernoulli_pruning import BernoulliPruning
 from leakgauge.defenses.clipping import Clipping
@@ -32,11 +37,6 @@ from leakgauge.defenses.soteria import Soteria
 from leakgauge.defenses.topk import TopK
 from leakgauge.defenses.weight_noise import WeightNoise
 from leakgauge.defenses.weight_sparsification import WeightSparsification
-from leakgauge.errors import UsageError
-from leakgauge.registry import entries
-from leakgauge.rng import stream
-from leakgauge.threat import protect
-from leakgauge.types import Batch, Inputs, Model, Update
 
 INPUTS = Inputs(shape=(1, 4, 4), classes=3, mean=(0.4,), std=(0.5,))
 

@@ -17,16 +17,18 @@ import torch
 import typer
 
 import leakgauge as lg
-from leakgauge import auditing, registry, spec, sweep
-from leakgauge.auditing import Criteria
+from leakgauge import spec
+from leakgauge.auditing import pipeline
+from leakgauge.auditing.pipeline import Criteria
+from leakgauge.auditing.record import Record, Trial
+from leakgauge.auditing.rounds import Rounds
+from leakgauge.auditing.training import Training
 from leakgauge.cli import app
-from leakgauge.gate import Policy, load_policy
-from leakgauge.record import Record, Trial
-from leakgauge.rounds import Rounds
-from leakgauge.spec import DEFAULTS, Draw, Parts
-from leakgauge.threat import NAMED
-from leakgauge.training import Training
-from leakgauge.types import Capability
+from leakgauge.core import registry
+from leakgauge.core.threat import NAMED
+from leakgauge.core.types import Capability
+from leakgauge.results.gate import Policy, load_policy
+from leakgauge.spec import DEFAULTS, Draw, Parts, sweep
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -150,7 +152,7 @@ def test_the_plugin_of_the_page_passes_the_checks_that_the_page_makes(plugin):
 
 
 def test_the_plugin_of_the_page_runs_from_a_file(plugin):
-    outcome = auditing.run(*spec.prepare(spec.loads(only("yaml plugin").text)))
+    outcome = pipeline.run(*spec.prepare(spec.loads(only("yaml plugin").text)))
     attack = outcome.record.trials["attack"]
     assert attack.attack == "Stripes(width=1)"
     assert attack.status == "ok"

@@ -12,11 +12,11 @@ from jobs import job, task
 from processes import is_alive, parent_of, until
 from samples import failed, images, record
 
-from leakgauge import store as store_module
-from leakgauge.errors import UsageError
+from leakgauge.core.errors import UsageError
 from leakgauge.executor import Runtime, execute
 from leakgauge.executor.attempt import context_for, interrupts_held
-from leakgauge.store import Store
+from leakgauge.results import store as store_module
+from leakgauge.results.store import Store
 
 
 @pytest.fixture

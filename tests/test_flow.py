@@ -15,16 +15,16 @@ from leakgauge import spec
 from leakgauge.attacks.priors.flow import Flow
 from leakgauge.cli import main
 from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.core.errors import OutOfScope, UsageError
+from leakgauge.core.rng import stream
+from leakgauge.core.types import Inputs
 from leakgauge.data.faces import Faces
 from leakgauge.data.photographs import Photographs
-from leakgauge.errors import OutOfScope, UsageError
-from leakgauge.flows.coupling import PatchFlow, Shape, whitened
-from leakgauge.flows.files import load, save, shipped
-from leakgauge.flows.fitting import Fitting, bits_per_dimension, fit
-from leakgauge.flows.patches import draw, grid, luminance, split, spread
-from leakgauge.rng import stream
+from leakgauge.generative.flows.coupling import PatchFlow, Shape, whitened
+from leakgauge.generative.flows.files import load, save, shipped
+from leakgauge.generative.flows.fitting import Fitting, bits_per_dimension, fit
+from leakgauge.generative.flows.patches import draw, grid, luminance, split, spread
 from leakgauge.testing import sample
-from leakgauge.types import Inputs
 
 SMALL = Shape(channels=1, side=3, couplings=3, hidden=8)
 

@@ -6,8 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from leakgauge import tree
-from leakgauge.abilities import Adjustable, Diagnosable
 from leakgauge.attacks.analytic import Analytic
 from leakgauge.attacks.dlm import dlm
 from leakgauge.attacks.dlm_plus import dlm_plus
@@ -30,22 +28,24 @@ from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.sme import sme
 from leakgauge.attacks.spaces.pixels import Pixels
 from leakgauge.attacks.without_jumps import WithoutJumps
-from leakgauge.auditing import Plan, Scene
-from leakgauge.auditing import run as audited
-from leakgauge.autodiff import loss_gradient
+from leakgauge.auditing.pipeline import Plan, Scene
+from leakgauge.auditing.pipeline import run as audited
+from leakgauge.auditing.record import ATTACK
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.optimizers.adam import Adam, adamw
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.core import tree
+from leakgauge.core.abilities import Adjustable, Diagnosable
+from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.protocols import Found
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import INFORMED, WEIGHTS, observe_update
+from leakgauge.core.types import Batch, Update, no_tick
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.partial_sharing import PartialSharing
 from leakgauge.defenses.weight_sparsification import WeightSparsification
 from leakgauge.metrics.psnr import PSNR
-from leakgauge.protocols import Found
-from leakgauge.record import ATTACK
-from leakgauge.rng import stream
 from leakgauge.testing import sample
-from leakgauge.threat import INFORMED, WEIGHTS, observe_update
-from leakgauge.types import Batch, Update, no_tick
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP
 from leakgauge.victims.resnet import ResNet

@@ -8,9 +8,9 @@ import jsonschema
 import pytest
 from samples import failed, record, trial
 
-from leakgauge.errors import UsageError
-from leakgauge.gate import Policy, gate, load_policy
-from leakgauge.record import Verdict
+from leakgauge.auditing.record import Verdict
+from leakgauge.core.errors import UsageError
+from leakgauge.results.gate import Policy, gate, load_policy
 
 SAFE = "no leak found by these attacks"
 
@@ -133,5 +133,5 @@ def test_the_schema_of_a_policy_takes_what_the_policy_takes():
 
 
 def test_the_gate_needs_no_torch():
-    code = "import sys, leakgauge.gate; assert 'torch' not in sys.modules"
+    code = "import sys, leakgauge.results.gate; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)

@@ -11,7 +11,7 @@ from samples import SETTING, record, trial
 from table import FLAT
 
 import leakgauge as lg
-from leakgauge import spec, tree
+from leakgauge import spec
 from leakgauge.attacks.floors import MeanImage
 from leakgauge.attacks.general_deep_leakage import general_deep_leakage
 from leakgauge.attacks.labels.corrupted import Corrupted
@@ -25,25 +25,26 @@ from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.spaces.pixels import Pixels
-from leakgauge.auditing import Plan, Scene, run
+from leakgauge.auditing.pipeline import Plan, Scene, run
+from leakgauge.auditing.record import ATTACK, BLIND, FLOOR
+from leakgauge.auditing.rounds import Rounds, observe_rounds
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.adam import Adam
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.core import tree
+from leakgauge.core.errors import OutOfScope, UsageError
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import ADAPTIVE, INFORMED, NAMED, SERVER, observe
+from leakgauge.core.types import Batch, Capability, Inputs, Reconstruction, no_tick
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.noise import GaussianNoise
 from leakgauge.defenses.partial_sharing import PartialSharing
-from leakgauge.errors import OutOfScope, UsageError
 from leakgauge.metrics.psnr import PSNR
-from leakgauge.record import ATTACK, BLIND, FLOOR
-from leakgauge.rng import stream
-from leakgauge.rounds import Rounds, observe_rounds
 from leakgauge.spec.schema import schema
 from leakgauge.studies import fusion, wrong_label
 from leakgauge.studying import Results, cases
 from leakgauge.testing import check_secrecy, sample
-from leakgauge.threat import ADAPTIVE, INFORMED, NAMED, SERVER, observe
-from leakgauge.types import Batch, Capability, Inputs, Reconstruction, no_tick
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP
 from leakgauge.victims.resnet import ResNet
@@ -466,7 +467,7 @@ def results_of(study, score, losses=(0.1,), blind=0.0):
         own = replace(trial(tuple(score(case, row) for row in range(size))), losses=losses(case) if callable(losses) else losses)
         trials = {ATTACK: own, BLIND: trial((blind,) * size)}
         records[case.key] = record(case.key, trials=trials, setting=replace(SETTING, examples=size))
-    return Results(study, found, records)
+    return Results(study.blocks, found, records)
 
 
 def test_the_yardstick_of_fusion_is_the_mean_of_the_secret_batch():

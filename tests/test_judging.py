@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from leakgauge.errors import UsageError
-from leakgauge.judging import judge
-from leakgauge.rng import stream
-from leakgauge.statistics import identification_p_value, median_interval, recovered_share, wilson
-from leakgauge.types import Batch
+from leakgauge.auditing.judging import judge
+from leakgauge.core.errors import UsageError
+from leakgauge.core.rng import stream
+from leakgauge.core.statistics import identification_p_value, median_interval, recovered_share, wilson
+from leakgauge.core.types import Batch
 
 SHAPE = (2, 3, 3)
 

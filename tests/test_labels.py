@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leakgauge import spec, tree
+from leakgauge import spec
 from leakgauge.attacks.analytic import Analytic
 from leakgauge.attacks.dummies import answers, draw
 from leakgauge.attacks.label_counts import LabelCounts
@@ -27,11 +27,12 @@ from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.adam import Adam
 from leakgauge.clients.optimizers.sgd import SGD
-from leakgauge.errors import OutOfScope, UsageError
-from leakgauge.rng import stream
+from leakgauge.core import tree
+from leakgauge.core.errors import OutOfScope, UsageError
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import EAVESDROPPER, SERVER, WEIGHTS
+from leakgauge.core.types import Batch, Inputs, ThreatModel, no_tick
 from leakgauge.testing import sample
-from leakgauge.threat import EAVESDROPPER, SERVER, WEIGHTS
-from leakgauge.types import Batch, Inputs, ThreatModel, no_tick
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP

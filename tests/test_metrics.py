@@ -19,19 +19,19 @@ from table import FLAT
 
 from leakgauge.attacks.analytic import Analytic
 from leakgauge.attacks.floors import MeanImage
-from leakgauge.auditing import Plan, Scene, run
+from leakgauge.auditing.pipeline import Plan, Scene, run
 from leakgauge.clients.fedsgd import FedSGD
-from leakgauge.errors import MissingExtra, OutOfScope, UsageError
-from leakgauge.gate import Policy, gate
+from leakgauge.core.errors import MissingExtra, OutOfScope, UsageError
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import SERVER
 from leakgauge.metrics import conventions, lpips
 from leakgauge.metrics.affine import Affine, fit
 from leakgauge.metrics.lpips import LPIPS
 from leakgauge.metrics.mse import MSE
 from leakgauge.metrics.psnr import PSNR
 from leakgauge.metrics.ssim import SSIM
-from leakgauge.rng import stream
+from leakgauge.results.gate import Policy, gate
 from leakgauge.testing import sample
-from leakgauge.threat import SERVER
 
 METRICS = {"mse": MSE(), "psnr": PSNR(), "ssim": SSIM(), "affine": Affine(metric=PSNR())}
 SHAPES = [(1, 8, 8), (3, 8, 12), (3, 25, 25)]

@@ -10,7 +10,6 @@ from batches import alike
 from table import FLAT
 from torch import nn
 
-from leakgauge import tree
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.labels.gradinversion import GradInversionRule
 from leakgauge.attacks.labels.idlg import IDLG
@@ -33,13 +32,14 @@ from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers import adam as local_adam
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.core import tree
+from leakgauge.core.errors import OutOfScope, UsageError
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import EAVESDROPPER, INFORMED, SERVER, observe
+from leakgauge.core.types import Batch, Inputs, Model, Status, no_tick
 from leakgauge.defenses.clipping import Clipping
-from leakgauge.errors import OutOfScope, UsageError
-from leakgauge.rng import stream
 from leakgauge.testing import sample
 from leakgauge.testing.sampling import INPUTS
-from leakgauge.threat import EAVESDROPPER, INFORMED, SERVER, observe
-from leakgauge.types import Batch, Inputs, Model, Status, no_tick
 from leakgauge.victims.mlp import MLP
 from leakgauge.victims.resnet import ResNet
 

@@ -8,7 +8,6 @@ from table import FLAT
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from leakgauge import anatomy
 from leakgauge.attacks.analytic import Analytic
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.likelihoods.cosine import Cosine
@@ -17,19 +16,20 @@ from leakgauge.attacks.replays.bottleneck import Bottleneck
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.searches.adam import Adam
 from leakgauge.attacks.spaces.pixels import Pixels
-from leakgauge.bottleneck import bottleneck_gradient, divergence, noise_name
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.core import anatomy
+from leakgauge.core.bottleneck import bottleneck_gradient, divergence, noise_name
+from leakgauge.core.errors import OutOfScope, UsageError
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import protect
+from leakgauge.core.types import Batch, Inputs, Model, no_tick
 from leakgauge.defenses import precode as defense
 from leakgauge.defenses.dp_sgd import DPSGD
 from leakgauge.defenses.partial_sharing import PartialSharing
-from leakgauge.errors import OutOfScope, UsageError
 from leakgauge.metrics.psnr import PSNR
-from leakgauge.rng import stream
 from leakgauge.testing import sample
-from leakgauge.threat import protect
-from leakgauge.types import Batch, Inputs, Model, no_tick
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP
 from leakgauge.victims.precode import Precode

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from plugin.installing import install
 
-from leakgauge import protocols, registry
-from leakgauge.errors import UsageError
+from leakgauge.core import protocols, registry
+from leakgauge.core.errors import UsageError
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,9 +64,9 @@ def test_every_listed_algorithm_loads_and_knows_its_name(family):
 
 def test_listing_imports_no_algorithm_and_no_torch():
     done = python(
-        "import sys\nfrom leakgauge import registry\n"
+        "import sys\nfrom leakgauge.core import registry\n"
         "print(sum(len(registry.entries(family)) for family in registry.FAMILIES))\n"
-        "print([name for name in sys.modules if name.startswith(('torch', 'leakgauge.attacks', 'leakgauge.protocols'))])",
+        "print([name for name in sys.modules if name.startswith(('torch', 'leakgauge.attacks', 'leakgauge.core.protocols'))])",
         ROOT,
     )
     count, imported = done.stdout.splitlines()
@@ -90,9 +90,9 @@ def test_listing_imports_no_algorithm_and_no_torch():
             "'leakgauge.clients.fedsgd' has no attribute 'FedSDG'), expected an algorithm at module:attribute; correct the path",
         ),
         (
-            "leakgauge.record:ATTACK",
-            "client.name: 'leakgauge.record:ATTACK': is of type str, expected a class or a function that makes an algorithm; "
-            "correct the path",
+            "leakgauge.auditing.record:ATTACK",
+            "client.name: 'leakgauge.auditing.record:ATTACK': is of type str, "
+            "expected a class or a function that makes an algorithm; correct the path",
         ),
     ],
 )
@@ -174,7 +174,7 @@ def test_two_owners_of_a_name(plugin):
 def test_a_plugin_goes_all_the_way_from_yaml_to_a_record(tmp_path):
     install("sound", tmp_path / "site")
     code = """
-from leakgauge.auditing import run
+from leakgauge.auditing.pipeline import run
 from leakgauge.spec import canonical, loads, prepare
 spec = loads("{data: photographs, batch: {size: 2}, victim: mlp, attack: {name: zebra, width: 4}, defenses: [silence]}")
 print(canonical(spec)["attack"], canonical(spec)["defenses"])

@@ -17,7 +17,9 @@ from samples import images as tensors
 from skimage import data
 from skimage.transform import resize
 
-from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, Setting, Trial, Verdict
+from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, Setting, Trial, Verdict
+from leakgauge.core.threat import NAMED
+from leakgauge.core.types import Capability
 from leakgauge.report import Audited, fragment, json_schema, render, words, write_report
 from leakgauge.report.chart import psnr_chart
 from leakgauge.report.gallery import gallery
@@ -25,9 +27,7 @@ from leakgauge.report.numbers import duration, number, p_value, significant, sum
 from leakgauge.report.overview import variations
 from leakgauge.report.pictures import strip
 from leakgauge.report.scores import score_table
-from leakgauge.store import Store
-from leakgauge.threat import NAMED
-from leakgauge.types import Capability
+from leakgauge.results.store import Store
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

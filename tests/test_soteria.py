@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from leakgauge import tree
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.likelihoods.cosine import Cosine
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
@@ -21,13 +20,14 @@ from leakgauge.attacks.spaces.pixels import Pixels
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.core import tree
+from leakgauge.core.errors import UsageError
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import protect
+from leakgauge.core.types import Batch, Inputs, Model
 from leakgauge.defenses.partial_sharing import PartialSharing
 from leakgauge.defenses.soteria import Soteria, sensitivity
-from leakgauge.errors import UsageError
-from leakgauge.rng import stream
 from leakgauge.testing import sample
-from leakgauge.threat import protect
-from leakgauge.types import Batch, Inputs, Model
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP

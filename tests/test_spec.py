@@ -13,13 +13,14 @@ from algorithms import Checkers, Everything, Weighted
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from leakgauge import registry, spec
+from leakgauge import spec
 from leakgauge.attacks.matching import Matching
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.optimizers.adam import Adam
 from leakgauge.clients.optimizers.sgd import SGD
-from leakgauge.devices import device_named
-from leakgauge.errors import UsageError
+from leakgauge.core import registry
+from leakgauge.core.devices import device_named
+from leakgauge.core.errors import UsageError
 from leakgauge.spec.document import DEFAULTS
 from leakgauge.spec.reading import override, read_file, read_mapping, write_yaml
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from samples import failed, images, record
 
-from leakgauge import store as module
-from leakgauge.errors import UsageError
-from leakgauge.store import RECORD, TENSORS, Store, record_schema
+from leakgauge.core.errors import UsageError
+from leakgauge.results import store as module
+from leakgauge.results.store import RECORD, TENSORS, Store, record_schema
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_csv_has_a_row_per_trial_and_example(store, tmp_path):
 def test_reading_imports_no_torch(store):
     store.save(record(), images())
     code = (
-        "import sys; from pathlib import Path; from leakgauge.store import Store\n"
+        "import sys; from pathlib import Path; from leakgauge.results.store import Store\n"
         f"store = Store(Path({str(store.root)!r})); list(store.records()); store.images('0123abcd')\n"
         "assert 'torch' not in sys.modules"
     )

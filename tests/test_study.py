@@ -4,19 +4,20 @@ import json
 import re
 import sys
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from samples import SETTING, failed, record, trial
 from scipy.stats import ttest_1samp
 
-from leakgauge import registry
+from leakgauge.auditing.record import ATTACK, CONTROL, FLOOR
 from leakgauge.cli import main
-from leakgauge.errors import UsageError
-from leakgauge.record import ATTACK, CONTROL, FLOOR
+from leakgauge.core import registry
+from leakgauge.core.errors import UsageError
+from leakgauge.core.statistics import mean_interval
 from leakgauge.report.curves import curves
 from leakgauge.report.study import render_study, to_markdown, write_study
-from leakgauge.statistics import mean_interval
 from leakgauge.studying import Block, Claim, LeftOut, Results, Statistic, Study, Unsettled, View, cases, conclude, levels
 from leakgauge.studying.results import worst_of
 
@@ -132,7 +133,7 @@ def test_what_does_not_fit_together_is_told_when_it_is_made(bad, words):
 def test_statistics_are_those_of_all_examples_of_the_levels():
     made = study()
     found = cases(made)
-    sample = Results(made, found, records(found)).of("rates", {"attack": "GI", "seed": (0, 2)})
+    sample = Results(made.blocks, found, records(found)).of("rates", {"attack": "GI", "seed": (0, 2)})
     assert sorted(sample.scores()) == [15.0, 15.0, 16.0, 16.0, 17.0, 17.0, 18.0, 18.0]
     assert sample.median() == Statistic(16.5, 8, (15.0, 18.0))
     assert sample.share(17.0).value == 0.5
@@ -148,7 +149,7 @@ def test_differences_are_taken_pair_by_pair():
     there = records(
         found, lambda point, _: 10.0 * point["seed"] + (point["attack"] == "GI") * by_pair[point["rate"], point["seed"]]
     )
-    assert gain(Results(made, found, there)) == Statistic(2.5, 6, (-7.0, 9.0))
+    assert gain(Results(made.blocks, found, there)) == Statistic(2.5, 6, (-7.0, 9.0))
 
 
 def test_cases_that_are_one_audit_count_once_but_pair_with_each():
@@ -160,7 +161,7 @@ def test_cases_that_are_one_audit_count_once_but_pair_with_each():
     )
     found = cases(made)
     assert (len(found), len({case.key for case in found})) == (12, 6)
-    results = Results(made, found, {case.key: record(case.key) for case in found})
+    results = Results(made.blocks, found, {case.key: record(case.key) for case in found})
     one, as_many = (results.of("rates", {"attack": attack}) for attack in attacks)
     assert (one.median().count, as_many.median().count) == (2 * 3, 2 * 6)
     assert (one.mean().count, one.against(FLOOR).count) == (3, 3)
@@ -177,7 +178,7 @@ def test_the_interval_of_a_mean_is_that_of_the_t_test(values):
 def test_samples_that_are_no_pairs_are_told():
     made = study()
     found = cases(made)
-    results = Results(made, found, records(found))
+    results = Results(made.blocks, found, records(found))
     with pytest.raises(UsageError, match="no pairs"):
         results.of("rates", {"attack": "GI"}).minus(results.of("rates", {"attack": "DLG", "seed": 0}))
 
@@ -188,7 +189,7 @@ def test_what_ended_without_a_guess_counts_with_the_worst_score():
     there = records(found)
     nothing = replace(trial(), status="out_of_scope", scores={}, ranks=None, label_accuracy=None)
     there[found[0].key] = record(found[0].key, attack=nothing, status="out_of_scope")
-    sample = Results(made, found, there).of("rates", {"attack": "DLG", "rate": "fedsgd"})
+    sample = Results(made.blocks, found, there).of("rates", {"attack": "DLG", "rate": "fedsgd"})
     assert sample.scores() == (0.0, 0.0, 11.0, 12.0, 12.0, 13.0)
     assert sample.scores("mse")[:2] == (1.0, 1.0)
     assert worst_of("ssim_affine_trained") == worst_of("ssim") == -1.0
@@ -215,7 +216,7 @@ def test_a_claim_is_not_judged_on_a_part_of_its_audits(status):
     if status != "missing":
         there[found[3].key] = failed(found[3].key, status=status)
     with pytest.raises(Unsettled, match=r"1 of 6 audits \w+: rates, attack DLG, rate 0.5, seed 0"):
-        gain(Results(made, found, there))
+        gain(Results(made.blocks, found, there))
     findings = concluded(made, found, there)
     assert (findings.claims[0].result, findings.exit_code) == ("cannot tell", 3)
     assert [audit.status for audit in findings.audits].count(status) == 1
@@ -227,7 +228,7 @@ def test_a_claim_about_what_quick_drops_is_left_out():
     made = study(ABOVE)
     found = cases(made, is_quick=True)
     with pytest.raises(LeftOut):
-        gain(Results(made, found, records(found), is_quick=True))
+        gain(Results(made.blocks, found, records(found), is_quick=True))
     findings = concluded(made, found, records(found), is_quick=True)
     assert (findings.claims[0].result, findings.exit_code) == ("left out", 0)
     assert [series.label for series in findings.tables[0].series] == ["GI", "GI, floor"]
@@ -251,7 +252,7 @@ def test_a_control_that_quick_drops_takes_what_is_about_it_along():
 def test_a_slip_in_a_claim_is_an_error_and_not_left_out():
     made = study()
     found = cases(made)
-    results = Results(made, found, records(found))
+    results = Results(made.blocks, found, records(found))
     for wanted in ({"attack": "DLM"}, {"atack": "DLG"}):
         with pytest.raises(UsageError):
             results.of("rates", wanted)
@@ -266,7 +267,7 @@ def test_a_metric_that_could_not_be_computed_is_no_bad_score():
     broken = {**trial().scores, "lpips": (None, None)}
     there = {case.key: record(case.key, attack=replace(trial(), scores=broken)) for case in found}
     with pytest.raises(UsageError, match="could not compute 'lpips'"):
-        Results(made, found, there).of("rates").scores("lpips")
+        Results(made.blocks, found, there).of("rates").scores("lpips")
 
 
 def test_the_page_says_all_and_loads_nothing(tmp_path):
@@ -289,6 +290,18 @@ def test_the_page_says_all_and_loads_nothing(tmp_path):
     assert [claim["result"] for claim in document["claims"]] == ["holds", "fails"]
     assert len(document["audits"]) == 12
     assert document["audits"][0]["scores"]["attack"]["psnr"] == [10.0, 11.0]
+
+
+def test_the_markdown_has_its_charts_as_files_that_stand_alone(tmp_path):
+    made = study(ABOVE)
+    found = cases(made)
+    write_study(concluded(made, found, records(found)), tmp_path)
+    linked = re.findall(r"!\[By rate\]\((charts/[^)]+)\)", (tmp_path / "study.md").read_text())
+    assert [tmp_path / name for name in linked] == [*(tmp_path / "charts").iterdir()]
+    drawing = (tmp_path / linked[0]).read_text()
+    assert ElementTree.fromstring(drawing).tag.endswith("svg")
+    assert set(re.findall(r"var\((--[\w-]+)\)", drawing)) <= set(re.findall(r"(--[\w-]+):", drawing))
+    assert set(re.findall(r"href=\"#([^\"]+)\"|url\(#([^)]+)\)", drawing)[0]) <= {"", *re.findall(r"id=\"([^\"]+)\"", drawing)}
 
 
 def test_findings_name_no_folder_of_a_machine(tmp_path):

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leakgauge import spec, sweep
-from leakgauge.errors import UsageError
+from leakgauge import spec
+from leakgauge.core.errors import UsageError
+from leakgauge.spec import sweep
 from leakgauge.spec.reading import write_yaml
 
 BASE = {

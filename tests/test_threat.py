@@ -13,13 +13,9 @@ from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.adam import Adam
 from leakgauge.clients.optimizers.sgd import SGD
-from leakgauge.defenses.clipping import Clipping
-from leakgauge.defenses.noise import GaussianNoise
-from leakgauge.defenses.partial_sharing import PartialSharing
-from leakgauge.errors import UsageError
-from leakgauge.rng import stream
-from leakgauge.testing import check_secrecy, sample, tensors_in
-from leakgauge.threat import (
+from leakgauge.core.errors import UsageError
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import (
     ADAPTIVE,
     EAVESDROPPER,
     INFORMED,
@@ -31,7 +27,11 @@ from leakgauge.threat import (
     require,
     threat_named,
 )
-from leakgauge.types import Batch, Capability, ThreatModel, Update, no_tick
+from leakgauge.core.types import Batch, Capability, ThreatModel, Update, no_tick
+from leakgauge.defenses.clipping import Clipping
+from leakgauge.defenses.noise import GaussianNoise
+from leakgauge.defenses.partial_sharing import PartialSharing
+from leakgauge.testing import check_secrecy, sample, tensors_in
 from leakgauge.victims.resnet import ResNet
 
 NORMED = ResNet(blocks=(1,), widths=(4,))

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from leakgauge.autodiff import loss_gradient
-from leakgauge.errors import UsageError
-from leakgauge.rng import stream
-from leakgauge.training import Training, cached, train
-from leakgauge.types import Batch, Inputs, Model
+from leakgauge.auditing.training import Training, cached, train
+from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.errors import UsageError
+from leakgauge.core.rng import stream
+from leakgauge.core.types import Batch, Inputs, Model
 from leakgauge.victims.mlp import MLP
 
 KEY = "0" * 64
@@ -220,7 +220,7 @@ def test_an_interrupted_write_leaves_no_checkpoint(model, trained, monkeypatch, 
     def fail(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("leakgauge.training.save_file", fail)
+    monkeypatch.setattr("leakgauge.auditing.training.save_file", fail)
     assert_same(cached(KEY, model, Build(trained)), trained)
     assert list(cache.iterdir()) == []
     assert "no space left" in caplog.text

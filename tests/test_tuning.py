@@ -11,17 +11,17 @@ import torch
 from samples import record, trial
 
 from leakgauge import spec, tuning
-from leakgauge.algorithm import NonNegative, NonNegativeInt, Positive, algorithm
-from leakgauge.auditing import run
+from leakgauge.auditing.pipeline import run
+from leakgauge.auditing.record import ATTACK
 from leakgauge.cli import main
-from leakgauge.errors import MissingExtra, UsageError
-from leakgauge.protocols import Pool
-from leakgauge.record import ATTACK
+from leakgauge.core.algorithm import NonNegative, NonNegativeInt, Positive, algorithm
+from leakgauge.core.errors import MissingExtra, UsageError
+from leakgauge.core.protocols import Pool
+from leakgauge.core.types import Batch, Capability, Inputs, Reconstruction, Status
+from leakgauge.results.store import Store
 from leakgauge.spec.reading import write_yaml
-from leakgauge.store import Store
 from leakgauge.tuning import Choice, Goal, Range, best, kept, read_choice, read_range, rehearsals, tried, tuned
 from leakgauge.tuning.proposing import RANDOM, proposed
-from leakgauge.types import Batch, Capability, Inputs, Reconstruction, Status
 
 TRUTHS: list[torch.Tensor] = []
 PUBLIC: list[Batch] = []

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from leakgauge import anatomy
-from leakgauge.autodiff import loss_gradient
-from leakgauge.errors import UsageError
-from leakgauge.registry import entries
-from leakgauge.rng import stream
-from leakgauge.types import Batch, Inputs
+from leakgauge.core import anatomy
+from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.errors import UsageError
+from leakgauge.core.registry import entries
+from leakgauge.core.rng import stream
+from leakgauge.core.types import Batch, Inputs
 from leakgauge.victims.cnn import CNN
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.initialization import initialize

@@ -14,7 +14,6 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import leakgauge as lg
-from leakgauge.algorithm import algorithm
 from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.labels.joint import Joint
 from leakgauge.attacks.labels.known import Known
@@ -33,6 +32,11 @@ from leakgauge.attacks.without_jumps import WithoutJumps
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.errors import OutOfScope, UsageError
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import EAVESDROPPER, INFORMED, NAMED, SERVER, WEIGHTS, observe, observe_update, protect
+from leakgauge.core.types import Batch, Capability, Inputs, Model, Reconstruction, Update, no_tick
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.noise import GaussianNoise
@@ -41,12 +45,8 @@ from leakgauge.defenses.pruning import Pruning
 from leakgauge.defenses.secure_aggregation import SecureAggregation
 from leakgauge.defenses.weight_noise import WeightNoise
 from leakgauge.defenses.weight_sparsification import WeightSparsification
-from leakgauge.errors import OutOfScope, UsageError
 from leakgauge.metrics.psnr import PSNR
-from leakgauge.rng import stream
 from leakgauge.testing import check_secrecy, sample, tensors_in
-from leakgauge.threat import EAVESDROPPER, INFORMED, NAMED, SERVER, WEIGHTS, observe, observe_update, protect
-from leakgauge.types import Batch, Capability, Inputs, Model, Reconstruction, Update, no_tick
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.resnet import ResNet
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from leakgauge.algorithm import Count, NonNegative
 from leakgauge.attacks.adam_undone import AdamUndone
 from leakgauge.attacks.labels.counts import Counts
 from leakgauge.attacks.likelihoods.saturated import Saturated
@@ -11,7 +10,8 @@ from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.searches.adam import Adam
 from leakgauge.attacks.spaces.pixels import Pixels
-from leakgauge.protocols import Labels, Search
+from leakgauge.core.algorithm import Count, NonNegative
+from leakgauge.core.protocols import Labels, Search
 
 
 def adam_inversion(

@@ -8,11 +8,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge.abilities import Diagnosable
-from leakgauge.algorithm import Positive, algorithm
 from leakgauge.attacks.settling import settle
-from leakgauge.protocols import Attack
-from leakgauge.types import Batch, Capability, Observation, Params, Reconstruction, Rng, Tick
+from leakgauge.core.abilities import Diagnosable
+from leakgauge.core.algorithm import Positive, algorithm
+from leakgauge.core.protocols import Attack
+from leakgauge.core.types import Batch, Capability, Observation, Params, Reconstruction, Rng, Tick
 
 
 @final

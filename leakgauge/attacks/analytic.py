@@ -7,13 +7,13 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import algorithm
-from leakgauge.anatomy import input_layer, seen_tensor
 from leakgauge.attacks.labels.gradinversion import GradInversionRule
 from leakgauge.attacks.settling import settle
-from leakgauge.errors import OutOfScope
-from leakgauge.protocols import Labels
-from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.anatomy import input_layer, seen_tensor
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.protocols import Labels
+from leakgauge.core.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
 
 
 @final

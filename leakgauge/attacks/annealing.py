@@ -8,10 +8,10 @@ from typing import final
 
 from torch import Tensor
 
-from leakgauge.algorithm import Count, Positive, algorithm
-from leakgauge.protocols import Found, Objective, Point, Search
-from leakgauge.rng import fork
-from leakgauge.types import Rng, Tick, part_of
+from leakgauge.core.algorithm import Count, Positive, algorithm
+from leakgauge.core.protocols import Found, Objective, Point, Search
+from leakgauge.core.rng import fork
+from leakgauge.core.types import Rng, Tick, part_of
 
 
 @final

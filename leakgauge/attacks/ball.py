@@ -6,8 +6,8 @@ from typing import final
 
 import torch
 
-from leakgauge.algorithm import Count, NonNegative, algorithm
-from leakgauge.types import Batch, Rng
+from leakgauge.core.algorithm import Count, NonNegative, algorithm
+from leakgauge.core.types import Batch, Rng
 
 
 @final

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from leakgauge.algorithm import Count, NonNegative, Positive
 from leakgauge.attacks.annealing import Annealing
 from leakgauge.attacks.ball import Ball
 from leakgauge.attacks.labels.known import Known
@@ -12,7 +11,8 @@ from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.searches.adam import Adam
 from leakgauge.attacks.spaces.pixels import Pixels
-from leakgauge.protocols import Labels, Search
+from leakgauge.core.algorithm import Count, NonNegative, Positive
+from leakgauge.core.protocols import Labels, Search
 
 
 def bayes(

@@ -9,10 +9,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from leakgauge.algorithm import Count, NonNegative, NonNegativeInt, algorithm
-from leakgauge.errors import OutOfScope
-from leakgauge.rng import stream
-from leakgauge.types import Batch, Observation, Rng
+from leakgauge.core.algorithm import Count, NonNegative, NonNegativeInt, algorithm
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.rng import stream
+from leakgauge.core.types import Batch, Observation, Rng
 
 Agreement = Literal["matched", "max", "mean"]
 

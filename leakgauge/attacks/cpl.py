@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from leakgauge.algorithm import Count, NonNegative
 from leakgauge.attacks.labels.idlg import IDLG
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.matching import Matching
@@ -10,7 +9,8 @@ from leakgauge.attacks.priors.label_agreement import LabelAgreement
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.spaces.pixels import Pixels
-from leakgauge.protocols import Replay, Search
+from leakgauge.core.algorithm import Count, NonNegative
+from leakgauge.core.protocols import Replay, Search
 
 
 def cpl(

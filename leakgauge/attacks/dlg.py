@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from leakgauge.algorithm import Count, NonNegative
 from leakgauge.attacks.labels.joint import Joint
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.matching import Matching
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.spaces.pixels import Pixels
-from leakgauge.protocols import Labels, Replay, Search
+from leakgauge.core.algorithm import Count, NonNegative
+from leakgauge.core.protocols import Labels, Replay, Search
 
 
 def dlg(

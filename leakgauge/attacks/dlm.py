@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from leakgauge.algorithm import Count, Positive
 from leakgauge.attacks.labels.joint import Joint
 from leakgauge.attacks.likelihoods.free_scale import FreeScale
 from leakgauge.attacks.matching import Matching
 from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.spaces.pixels import Pixels
-from leakgauge.protocols import Labels, Search
+from leakgauge.core.algorithm import Count, Positive
+from leakgauge.core.protocols import Labels, Search
 
 
 def dlm(

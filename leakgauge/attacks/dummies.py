@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from leakgauge.anatomy import head
-from leakgauge.rng import uniform
-from leakgauge.types import Inputs, Model, Rng
+from leakgauge.core.anatomy import head
+from leakgauge.core.rng import uniform
+from leakgauge.core.types import Inputs, Model, Rng
 
 Images = Literal["pink", "uniform", "normal"]
 """Pink: noise whose amplitude falls with frequency as in photographs. Uniform and normal: independent pixels."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from leakgauge.algorithm import Count, NonNegative
 from leakgauge.attacks.copies import Agreement, EpochCopies
 from leakgauge.attacks.labels.counts import Counts
 from leakgauge.attacks.likelihoods.profiled import Profiled
@@ -12,7 +11,8 @@ from leakgauge.attacks.matching import Matching
 from leakgauge.attacks.replays.unrolled import Unrolled
 from leakgauge.attacks.scale_free import scale_free
 from leakgauge.attacks.searches.lbfgs import LBFGS
-from leakgauge.protocols import Labels, Likelihood, Optimizer, Search
+from leakgauge.core.algorithm import Count, NonNegative
+from leakgauge.core.protocols import Labels, Likelihood, Optimizer, Search
 
 
 def epoch_copies(

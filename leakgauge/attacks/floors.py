@@ -6,7 +6,6 @@ from typing import final
 
 import torch
 
-from leakgauge.algorithm import Count, NonNegative, Positive, algorithm
 from leakgauge.attacks.labels.joint import Joint
 from leakgauge.attacks.likelihoods.uninformative import Uninformative
 from leakgauge.attacks.matching import Matching
@@ -14,8 +13,9 @@ from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.searches.adam import Adam
 from leakgauge.attacks.spaces.pixels import Pixels
-from leakgauge.errors import UsageError
-from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
+from leakgauge.core.algorithm import Count, NonNegative, Positive, algorithm
+from leakgauge.core.errors import UsageError
+from leakgauge.core.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
 
 
 @final

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from leakgauge.algorithm import Count, NonNegative
 from leakgauge.attacks.labels.geng import Geng
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.matching import Matching
@@ -13,7 +12,8 @@ from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.spaces.pixels import Pixels
-from leakgauge.protocols import Labels, Replay, Search
+from leakgauge.core.algorithm import Count, NonNegative
+from leakgauge.core.protocols import Labels, Replay, Search
 
 
 def general_deep_leakage(

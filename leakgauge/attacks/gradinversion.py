@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from leakgauge.algorithm import Count, NonNegative, Positive
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.labels.gradinversion import GradInversionRule
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
@@ -13,7 +12,8 @@ from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.searches.adam import Adam
 from leakgauge.attacks.spaces.pixels import Pixels
-from leakgauge.protocols import Labels, Replay
+from leakgauge.core.algorithm import Count, NonNegative, Positive
+from leakgauge.core.protocols import Labels, Replay
 
 
 def gradinversion(

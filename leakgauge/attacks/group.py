@@ -9,9 +9,9 @@ import annotated_types as at
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import NonNegative, algorithm
-from leakgauge.protocols import Found, Objective, Point, Search
-from leakgauge.types import Rng, Tick
+from leakgauge.core.algorithm import NonNegative, algorithm
+from leakgauge.core.protocols import Found, Objective, Point, Search
+from leakgauge.core.types import Rng, Tick
 
 
 @final

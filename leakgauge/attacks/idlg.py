@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from leakgauge.algorithm import Count, NonNegative
 from leakgauge.attacks.dlg import dlg
 from leakgauge.attacks.labels.idlg import IDLG
 from leakgauge.attacks.matching import Matching
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.searches.lbfgs import LBFGS
-from leakgauge.protocols import Replay, Search
+from leakgauge.core.algorithm import Count, NonNegative
+from leakgauge.core.protocols import Replay, Search
 
 
 def idlg(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from leakgauge.algorithm import Count, NonNegative, Positive
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.likelihoods.cosine import Cosine
 from leakgauge.attacks.matching import Matching
@@ -10,7 +9,8 @@ from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.searches.adam import Adam
 from leakgauge.attacks.spaces.pixels import Pixels
-from leakgauge.protocols import Labels, Replay
+from leakgauge.core.algorithm import Count, NonNegative, Positive
+from leakgauge.core.protocols import Labels, Replay
 
 
 def inverting_gradients(

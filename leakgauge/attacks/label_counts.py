@@ -6,11 +6,11 @@ from typing import final
 
 import torch
 
-from leakgauge.algorithm import algorithm
 from leakgauge.attacks.labels.counts import Counts
 from leakgauge.attacks.settling import settle
-from leakgauge.protocols import Labels
-from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.protocols import Labels
+from leakgauge.core.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
 
 
 @final

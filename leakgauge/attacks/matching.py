@@ -14,9 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from leakgauge import tree
-from leakgauge.abilities import Adjustable, Implying
-from leakgauge.algorithm import Count, NonNegative, algorithm
 from leakgauge.attacks.annealing import Annealing
 from leakgauge.attacks.ball import Ball
 from leakgauge.attacks.copies import EpochCopies
@@ -24,10 +21,13 @@ from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.settling import settle
-from leakgauge.errors import UsageError
-from leakgauge.protocols import Attack, Found, Labels, Likelihood, Point, Prior, Replay, Search, Space
-from leakgauge.rng import fork
-from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng, Tick, part_of
+from leakgauge.core import tree
+from leakgauge.core.abilities import Adjustable, Implying
+from leakgauge.core.algorithm import Count, NonNegative, algorithm
+from leakgauge.core.errors import UsageError
+from leakgauge.core.protocols import Attack, Found, Labels, Likelihood, Point, Prior, Replay, Search, Space
+from leakgauge.core.rng import fork
+from leakgauge.core.types import Batch, Capability, Observation, Reconstruction, Rng, Tick, part_of
 
 _Part = TypeVar("_Part", Likelihood, Replay)
 

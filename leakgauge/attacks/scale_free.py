@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from leakgauge.algorithm import Count, NonNegative
 from leakgauge.attacks.labels.counts import Counts
 from leakgauge.attacks.likelihoods.profiled import Profiled
 from leakgauge.attacks.matching import Matching
@@ -10,7 +9,8 @@ from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.surrogate import Surrogate
 from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.spaces.pixels import Pixels
-from leakgauge.protocols import Labels, Likelihood, Replay, Search
+from leakgauge.core.algorithm import Count, NonNegative
+from leakgauge.core.protocols import Labels, Likelihood, Replay, Search
 
 
 def scale_free(

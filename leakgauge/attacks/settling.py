@@ -8,14 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from leakgauge import tree
-from leakgauge.anatomy import check_moved
 from leakgauge.attacks.labels.counts import posterior
 from leakgauge.attacks.labels.last_layer import look, moved_answers, scatter
 from leakgauge.attacks.labels.signs import keeps_signs, names_too_many
-from leakgauge.errors import OutOfScope
-from leakgauge.rng import stream
-from leakgauge.types import Capability, Observation
+from leakgauge.core import tree
+from leakgauge.core.anatomy import check_moved
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.rng import stream
+from leakgauge.core.types import Capability, Observation
 
 
 class Settled(NamedTuple):

@@ -8,11 +8,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge.abilities import Diagnosable, Informable
-from leakgauge.algorithm import algorithm
-from leakgauge.protocols import Attack
-from leakgauge.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
-from leakgauge.weights import jumps
+from leakgauge.core.abilities import Diagnosable, Informable
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.protocols import Attack
+from leakgauge.core.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
+from leakgauge.core.weights import jumps
 
 
 @final

@@ -20,7 +20,7 @@ from leakgauge.cli.results import gate, report
 from leakgauge.cli.running import audit, sweep
 from leakgauge.cli.studying import study
 from leakgauge.cli.tuning import tune
-from leakgauge.errors import UsageError
+from leakgauge.core.errors import UsageError
 
 CRASH = 4
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
 
-from leakgauge.errors import UsageError, suggestion
+from leakgauge.core.errors import UsageError, suggestion
 
 if TYPE_CHECKING:
-    from leakgauge.registry import Entry
+    from leakgauge.core.registry import Entry
     from leakgauge.spec.parameters import Parameter
 
 
@@ -33,7 +33,7 @@ def list_(
     from rich.table import Table
     from rich.text import Text
 
-    from leakgauge.registry import FAMILIES, entries
+    from leakgauge.core.registry import FAMILIES, entries
 
     table = Table("Family", "Name", "What it is", "From")
     for one in FAMILIES if family is None else (family,):
@@ -81,7 +81,7 @@ def _schema(kind: Kind) -> dict[str, Any]:
 
             return audit_schema()
         case Kind.RECORD:
-            from leakgauge.store import record_schema
+            from leakgauge.results.store import record_schema
 
             return record_schema()
         case Kind.REPORT:
@@ -89,13 +89,13 @@ def _schema(kind: Kind) -> dict[str, Any]:
 
             return json_schema()
         case Kind.POLICY:
-            from leakgauge.gate import Policy
+            from leakgauge.results.gate import Policy
 
             return Policy.model_json_schema()
 
 
 def _named(name: str) -> list[Entry]:
-    from leakgauge.registry import FAMILIES, entries
+    from leakgauge.core.registry import FAMILIES, entries
 
     family, _, short = name.rpartition(".")
     known = {f"{one}.{entry.name}": entry for one in ((family,) if family else FAMILIES) for entry in entries(one).values()}
@@ -106,7 +106,7 @@ def _named(name: str) -> list[Entry]:
 
 
 def _first_line(entry: Entry) -> str:
-    from leakgauge.registry import STUDY
+    from leakgauge.core.registry import STUDY
 
     try:
         if entry.family == STUDY:

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from leakgauge.types import Tick
+    from leakgauge.core.types import Tick
 
 DataSpec = Annotated[
     str, typer.Argument(metavar="DATA", help="What to learn from: a name such as mnist, or {name: npz, path: FILE.npz}.")
@@ -41,10 +41,10 @@ def density(
     from importlib.metadata import version
 
     from leakgauge.cli.screen import say
-    from leakgauge.flows.files import save
-    from leakgauge.flows.fitting import Fitting, bits_per_dimension, fit
-    from leakgauge.flows.patches import split
-    from leakgauge.rng import stream
+    from leakgauge.core.rng import stream
+    from leakgauge.generative.flows.files import save
+    from leakgauge.generative.flows.fitting import Fitting, bits_per_dimension, fit
+    from leakgauge.generative.flows.patches import split
 
     x, name = _images(data, held_out, is_gray)
     out.parent.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
@@ -71,8 +71,8 @@ def density(
 
 def _images(data: str, held_out: int, is_gray: bool) -> tuple[Tensor, str]:
     """The images, and the name of their data without any path."""
-    from leakgauge.errors import UsageError
-    from leakgauge.flows.patches import luminance
+    from leakgauge.core.errors import UsageError
+    from leakgauge.generative.flows.patches import luminance
     from leakgauge.spec import build, describe
     from leakgauge.spec.reading import read_yaml
 

@@ -19,7 +19,7 @@ def report(
     """Write report.html and audit.json for all audits in a folder."""
     from leakgauge.cli import screen
     from leakgauge.report import write_report
-    from leakgauge.store import Store
+    from leakgauge.results.store import Store
 
     store = Store(folder)
     store.keys()  # told here where there is no such folder
@@ -35,10 +35,10 @@ def gate(
 ) -> None:
     """Hold all audits in a folder against a policy. Exit code 0 if they pass, 1 if one fails, 3 if one is inconclusive."""
     from leakgauge.cli import screen
-    from leakgauge.errors import UsageError
-    from leakgauge.gate import gate as judge
-    from leakgauge.gate import load_policy
-    from leakgauge.store import Store
+    from leakgauge.core.errors import UsageError
+    from leakgauge.results.gate import gate as judge
+    from leakgauge.results.gate import load_policy
+    from leakgauge.results.store import Store
 
     rules, store = load_policy(policy), Store(folder)
     if not store.keys():

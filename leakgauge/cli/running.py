@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from leakgauge.executor import Runtime, Summary
-    from leakgauge.gate import Policy
+    from leakgauge.results.gate import Policy
     from leakgauge.spec import AuditSpec
 
 INCONCLUSIVE, USAGE, INTERRUPTED = 3, 2, 130
@@ -72,14 +72,14 @@ def sweep(
     Exit code 0 whatever is found (a leak as well: see --gate), 3 if any audit is inconclusive.
     """
     rules = _policy(policy)
-    from leakgauge import sweep as sweeps
+    from leakgauge.spec import sweep as sweeps
 
     specs = sweeps.load(file, settings or ()).specs
     _run_part(specs, shard, out, runtime_for(device, workers, timeout, len(specs)), rules)
 
 
 def _run_part(specs: Sequence[AuditSpec], shard: str | None, out: Path, runtime: Runtime, policy: Policy | None) -> None:
-    from leakgauge import sweep as sweeps
+    from leakgauge.spec import sweep as sweeps
 
     part = specs if shard is None else sweeps.shard(specs, shard)
     _run(part, out, runtime, policy, is_part=shard is not None)
@@ -101,7 +101,7 @@ def _run(specs: Sequence[AuditSpec], out: Path, runtime: Runtime, policy: Policy
     if summary.usage_errors:
         raise typer.Exit(USAGE)
     if policy is not None:
-        from leakgauge.gate import gate
+        from leakgauge.results.gate import gate
 
         rulings = gate(summary.records, policy)
         screen.show_rulings(rulings)
@@ -114,7 +114,7 @@ def execute_all(specs: Sequence[AuditSpec], out: Path, runtime: Runtime) -> Summ
     """Run audits with progress on stderr; an interrupt ends in its exit code."""
     from leakgauge.cli import screen
     from leakgauge.executor import execute, task_of
-    from leakgauge.store import Store
+    from leakgauge.results.store import Store
 
     try:
         with screen.progress(len(specs)) as listener:
@@ -127,14 +127,14 @@ def execute_all(specs: Sequence[AuditSpec], out: Path, runtime: Runtime) -> Summ
 def _policy(path: Path | None) -> Policy | None:
     if path is None:
         return None
-    from leakgauge.gate import load_policy
+    from leakgauge.results.gate import load_policy
 
     return load_policy(path)
 
 
 def runtime_for(device: str, workers: int | None, timeout: float | None, audits: int) -> Runtime:
     """The runtime that was asked for; by default, as many workers as there are cores for audits on the CPU."""
-    from leakgauge.devices import check_device, cores
+    from leakgauge.core.devices import check_device, cores
     from leakgauge.executor import Runtime
 
     check_device(device)

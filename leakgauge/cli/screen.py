@@ -11,11 +11,11 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Table
 from rich.text import Text
 
-from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, Outcome, Record, Trial
+from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, Outcome, Record, Trial
 
 if TYPE_CHECKING:
     from leakgauge.executor import Event, Listener
-    from leakgauge.gate import Result, Rulings
+    from leakgauge.results.gate import Result, Rulings
     from leakgauge.studying import Findings, Ruling
     from leakgauge.tuning import Tried
 

@@ -43,16 +43,16 @@ def study(
 ) -> None:
     """Run a study and judge its claims; what was finished before is not run again.
 
-    Writes study.html, study.md and study.json. Exit code 0 if all claims hold, 1 if one fails, 3 if one cannot be judged because
-    audits are missing or failed.
+    Writes study.html, study.json, and study.md with charts. Exit code 0 if all claims hold, 1 if one fails, 3 if one cannot
+    be judged because audits are missing or failed.
     """
     if name is None:
         _list()
         return
-    from leakgauge import sweep as sweeps
     from leakgauge.cli import screen
     from leakgauge.report.study import write_study
-    from leakgauge.store import Store
+    from leakgauge.results.store import Store
+    from leakgauge.spec import sweep as sweeps
     from leakgauge.studying import cases, conclude
 
     chosen, changes = _load(name), [*_data(data), *(settings or ())]
@@ -78,8 +78,8 @@ def _list() -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from leakgauge.errors import UsageError
-    from leakgauge.registry import STUDY, entries
+    from leakgauge.core.errors import UsageError
+    from leakgauge.core.registry import STUDY, entries
 
     table = Table("Study", "Question", "From")
     for name, entry in entries(STUDY).items():
@@ -92,8 +92,8 @@ def _list() -> None:
 
 
 def _load(name: str) -> Study:
-    from leakgauge.errors import UsageError
-    from leakgauge.registry import STUDY, find
+    from leakgauge.core.errors import UsageError
+    from leakgauge.core.registry import STUDY, find
     from leakgauge.studying import Study
 
     found = find(STUDY, name)

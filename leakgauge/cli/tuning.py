@@ -85,7 +85,7 @@ def tune(
 
 
 def _ranges(ranges: Sequence[str], choices: Sequence[str]) -> Ranges:
-    from leakgauge.errors import UsageError
+    from leakgauge.core.errors import UsageError
     from leakgauge.tuning import read_choice, read_range
 
     found: dict[str, Range | Choice] = {}
@@ -102,7 +102,7 @@ def _runner(out: Path, runtime: Runtime, total: int) -> Iterator[Runner]:
     """What runs rehearsals into a folder, with progress on stderr; an interrupt ends in its exit code."""
     from leakgauge.cli import screen
     from leakgauge.executor import Event, execute, task_of
-    from leakgauge.store import Store
+    from leakgauge.results.store import Store
 
     with screen.progress(total) as display:
 

@@ -8,15 +8,15 @@ from typing import Literal, final
 
 import torch
 
-from leakgauge import tree
-from leakgauge.algorithm import Count, algorithm
-from leakgauge.autodiff import is_replayed
-from leakgauge.belief import Noisy
 from leakgauge.clients.gradients import MeanGradient
 from leakgauge.clients.optimizers.sgd import SGD
-from leakgauge.errors import OutOfScope
-from leakgauge.protocols import GradientRule, Optimizer
-from leakgauge.types import Batch, Client, Model, Params, Rng, Update
+from leakgauge.core import tree
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.autodiff import is_replayed
+from leakgauge.core.belief import Noisy
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.protocols import GradientRule, Optimizer
+from leakgauge.core.types import Batch, Client, Model, Params, Rng, Update
 
 
 @final

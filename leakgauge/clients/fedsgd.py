@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, final
 
-from leakgauge.algorithm import algorithm
-from leakgauge.belief import Noisy
 from leakgauge.clients.gradients import MeanGradient
-from leakgauge.protocols import GradientRule
-from leakgauge.types import Batch, Client, Model, Rng, Update
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.belief import Noisy
+from leakgauge.core.protocols import GradientRule
+from leakgauge.core.types import Batch, Client, Model, Rng, Update
 
 
 @final

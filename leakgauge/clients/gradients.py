@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
-from leakgauge.algorithm import algorithm
-from leakgauge.autodiff import Gradient, loss_gradient
-from leakgauge.types import Batch, Model, Rng
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.autodiff import Gradient, loss_gradient
+from leakgauge.core.types import Batch, Model, Rng
 
 
 @final

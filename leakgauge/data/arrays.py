@@ -13,10 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from leakgauge.algorithm import Count, algorithm
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.errors import UsageError, suggestion
+from leakgauge.core.protocols import Pool
 from leakgauge.data.pools import existing_file, one_line, pool
-from leakgauge.errors import UsageError, suggestion
-from leakgauge.protocols import Pool
 
 _CHANNELS = (1, 3)
 

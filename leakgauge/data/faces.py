@@ -8,9 +8,9 @@ from typing import final
 import numpy as np
 import torch
 
-from leakgauge.algorithm import algorithm
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.protocols import Pool
 from leakgauge.data.pools import existing_file, pool
-from leakgauge.protocols import Pool
 
 
 @final

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from leakgauge.algorithm import Count, algorithm
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.errors import UsageError
+from leakgauge.core.protocols import Pool
 from leakgauge.data.pools import Mode, check_size, one_line, picture, pool, stack
-from leakgauge.errors import UsageError
-from leakgauge.protocols import Pool
 
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 

@@ -9,10 +9,10 @@ from typing import Literal, final
 import numpy as np
 import torch
 
-from leakgauge.algorithm import algorithm
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.errors import MissingExtra
+from leakgauge.core.protocols import Pool
 from leakgauge.data.pools import pool
-from leakgauge.errors import MissingExtra
-from leakgauge.protocols import Pool
 
 EACH, TRAINING = 500, 400
 """How many images there are of a digit, and how many of them are for training."""

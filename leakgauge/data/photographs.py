@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from leakgauge.algorithm import Count, algorithm
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.errors import UsageError
+from leakgauge.core.protocols import Pool
 from leakgauge.data.pools import pool, stack
-from leakgauge.errors import UsageError
-from leakgauge.protocols import Pool
 
 _GRIDS = ((0.75, 3), (0.5, 5))
 """Crops: their side as a share of the photograph's shorter side, and how many along each axis."""

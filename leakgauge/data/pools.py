@@ -13,9 +13,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from leakgauge.errors import UsageError
-from leakgauge.protocols import Pool
-from leakgauge.types import Inputs
+from leakgauge.core.errors import UsageError
+from leakgauge.core.protocols import Pool
+from leakgauge.core.types import Inputs
 
 Mode = Literal["RGB", "L"]
 """Color or gray, as Pillow names them."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from leakgauge.algorithm import Count, algorithm
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.errors import MissingExtra, UsageError, suggestion
+from leakgauge.core.protocols import Pool
 from leakgauge.data.pools import Mode, check_size, labels, one_line, picture, pool, stack
-from leakgauge.errors import MissingExtra, UsageError, suggestion
-from leakgauge.protocols import Pool
 
 
 @final

@@ -7,11 +7,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge import tree
-from leakgauge.algorithm import OpenShare, algorithm
-from leakgauge.belief import Belief
+from leakgauge.core import tree
+from leakgauge.core.algorithm import OpenShare, algorithm
+from leakgauge.core.belief import Belief
+from leakgauge.core.types import Client, Params, Rng
 from leakgauge.defenses.transformed import Transformed
-from leakgauge.types import Client, Params, Rng
 
 
 @final

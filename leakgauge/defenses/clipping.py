@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import final
 
-from leakgauge import tree
-from leakgauge.algorithm import Positive, algorithm
-from leakgauge.belief import Belief
+from leakgauge.core import tree
+from leakgauge.core.algorithm import Positive, algorithm
+from leakgauge.core.belief import Belief
+from leakgauge.core.types import Client, Params, Rng
 from leakgauge.defenses.transformed import Transformed
-from leakgauge.types import Client, Params, Rng
 
 
 @final

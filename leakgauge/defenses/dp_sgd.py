@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from leakgauge import tree
-from leakgauge.algorithm import NonNegative, Positive, algorithm
-from leakgauge.autodiff import Gradient, is_replayed
+from leakgauge.core import tree
+from leakgauge.core.algorithm import NonNegative, Positive, algorithm
+from leakgauge.core.autodiff import Gradient, is_replayed
+from leakgauge.core.errors import UsageError
+from leakgauge.core.rng import normal_like
+from leakgauge.core.types import Batch, Client, Model, Params, Rng
 from leakgauge.defenses.transformed import exchange_gradient
-from leakgauge.errors import UsageError
-from leakgauge.rng import normal_like
-from leakgauge.types import Batch, Client, Model, Params, Rng
 
 
 @final

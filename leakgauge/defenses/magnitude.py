@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from leakgauge.belief import Belief
-from leakgauge.noise import censored
-from leakgauge.types import Params
+from leakgauge.core.belief import Belief
+from leakgauge.core.noise import censored
+from leakgauge.core.types import Params
 
 
 def keep_largest(values: Tensor, count: int) -> Tensor:

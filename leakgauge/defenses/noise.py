@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import final
 
-from leakgauge import tree
-from leakgauge.algorithm import NonNegative, algorithm
-from leakgauge.belief import Belief
+from leakgauge.core import tree
+from leakgauge.core.algorithm import NonNegative, algorithm
+from leakgauge.core.belief import Belief
+from leakgauge.core.noise import with_laplace, with_normal
+from leakgauge.core.rng import laplace_like, normal_like
+from leakgauge.core.types import Client, Params, Rng
 from leakgauge.defenses.transformed import Transformed
-from leakgauge.noise import with_laplace, with_normal
-from leakgauge.rng import laplace_like, normal_like
-from leakgauge.types import Client, Params, Rng
 
 
 @final

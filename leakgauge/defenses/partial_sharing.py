@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import final
 
-from leakgauge.algorithm import algorithm
-from leakgauge.belief import Belief
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.belief import Belief
+from leakgauge.core.errors import UsageError
+from leakgauge.core.types import Client, Params, Rng
 from leakgauge.defenses.transformed import Transformed
-from leakgauge.errors import UsageError
-from leakgauge.types import Client, Params, Rng
 
 
 @final

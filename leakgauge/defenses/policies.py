@@ -12,10 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from leakgauge.core.errors import UsageError
+from leakgauge.core.types import Rng
 from leakgauge.defenses import transforms
 from leakgauge.defenses.transforms import Transform
-from leakgauge.errors import UsageError
-from leakgauge.types import Rng
 
 _LEVELS = 10
 

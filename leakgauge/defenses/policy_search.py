@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from leakgauge.autodiff import loss_gradient
+from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.rng import uniform
+from leakgauge.core.types import Batch, Model, Params, Rng
 from leakgauge.defenses import policies
-from leakgauge.rng import uniform
-from leakgauge.types import Batch, Model, Params, Rng
 
 _EPSILON = 1e-5
 

@@ -7,13 +7,13 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge import tree
-from leakgauge.algorithm import Count, algorithm
-from leakgauge.belief import Belief
+from leakgauge.core import tree
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.belief import Belief
+from leakgauge.core.noise import Rounded
+from leakgauge.core.types import Client, Params, Rng
 from leakgauge.defenses.magnitude import least_kept
 from leakgauge.defenses.transformed import Transformed
-from leakgauge.noise import Rounded
-from leakgauge.types import Client, Params, Rng
 
 
 @final

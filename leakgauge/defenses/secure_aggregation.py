@@ -8,12 +8,12 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge import tree
-from leakgauge.algorithm import Count, algorithm
+from leakgauge.core import tree
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.errors import UsageError
+from leakgauge.core.protocols import GradientRule
+from leakgauge.core.types import Batch, Client, Model, Rng, Update
 from leakgauge.defenses.transformed import exchange_gradient, trained_on
-from leakgauge.errors import UsageError
-from leakgauge.protocols import GradientRule
-from leakgauge.types import Batch, Client, Model, Rng, Update
 
 
 @final

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol, final, runtime_checkable
 
-from leakgauge import tree
-from leakgauge.belief import Belief
+from leakgauge.core import tree
+from leakgauge.core.belief import Belief
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.protocols import GradientRule
+from leakgauge.core.types import Batch, Client, Model, Params, Rng, Update
 from leakgauge.defenses.transformed import exchange_gradient, trained_on
-from leakgauge.errors import OutOfScope
-from leakgauge.protocols import GradientRule
-from leakgauge.types import Batch, Client, Model, Params, Rng, Update
 
 
 class Cloak(Protocol):

@@ -6,12 +6,12 @@ from typing import final
 
 from torch import Tensor
 
-from leakgauge import tree
-from leakgauge.algorithm import algorithm
-from leakgauge.belief import Belief
+from leakgauge.core import tree
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.belief import Belief
+from leakgauge.core.noise import Signed
+from leakgauge.core.types import Client, Params, Rng
 from leakgauge.defenses.transformed import Transformed
-from leakgauge.noise import Signed
-from leakgauge.types import Client, Params, Rng
 
 
 @final

@@ -9,13 +9,13 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from leakgauge.algorithm import OpenShare, algorithm
-from leakgauge.belief import Belief
+from leakgauge.core.algorithm import OpenShare, algorithm
+from leakgauge.core.belief import Belief
+from leakgauge.core.errors import UsageError, suggestion
+from leakgauge.core.noise import Silent
+from leakgauge.core.protocols import GradientRule
+from leakgauge.core.types import Batch, Client, Model, Params, Rng, Update
 from leakgauge.defenses.transformed import exchange_gradient, trained_on
-from leakgauge.errors import UsageError, suggestion
-from leakgauge.noise import Silent
-from leakgauge.protocols import GradientRule
-from leakgauge.types import Batch, Client, Model, Params, Rng, Update
 
 _AT_ONCE = 64
 _OFFSET = 0.1

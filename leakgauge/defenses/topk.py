@@ -7,12 +7,12 @@ from typing import Annotated, final
 import annotated_types as at
 import torch
 
-from leakgauge import tree
-from leakgauge.algorithm import algorithm
-from leakgauge.belief import Belief
+from leakgauge.core import tree
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.belief import Belief
+from leakgauge.core.types import Client, Params, Rng
 from leakgauge.defenses.magnitude import keep_belief, keep_largest, least_kept
 from leakgauge.defenses.transformed import Transformed
-from leakgauge.types import Client, Params, Rng
 
 
 @final

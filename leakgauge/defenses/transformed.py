@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol, final, runtime_checkable
 
-from leakgauge.abilities import GradientDefense, Trains
-from leakgauge.belief import Belief
-from leakgauge.errors import UsageError
-from leakgauge.protocols import GradientRule
-from leakgauge.types import Batch, Client, Model, Params, Rng, Update
+from leakgauge.core.abilities import GradientDefense, Trains
+from leakgauge.core.belief import Belief
+from leakgauge.core.errors import UsageError
+from leakgauge.core.protocols import GradientRule
+from leakgauge.core.types import Batch, Client, Model, Params, Rng, Update
 
 
 class Transform(Protocol):

@@ -7,13 +7,13 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from leakgauge import tree
-from leakgauge.algorithm import NonNegative, Positive, algorithm
-from leakgauge.belief import Belief
+from leakgauge.core import tree
+from leakgauge.core.algorithm import NonNegative, Positive, algorithm
+from leakgauge.core.belief import Belief
+from leakgauge.core.noise import with_laplaces, with_normal
+from leakgauge.core.rng import laplace_like, normal_like
+from leakgauge.core.types import Client, Params, Rng
 from leakgauge.defenses.sent_weights import Cloaked
-from leakgauge.noise import with_laplaces, with_normal
-from leakgauge.rng import laplace_like, normal_like
-from leakgauge.types import Client, Params, Rng
 
 
 @final

@@ -7,13 +7,13 @@ from typing import final
 
 from torch import Tensor
 
-from leakgauge import tree
-from leakgauge.algorithm import OpenShare, algorithm
-from leakgauge.belief import Belief
+from leakgauge.core import tree
+from leakgauge.core.algorithm import OpenShare, algorithm
+from leakgauge.core.belief import Belief
+from leakgauge.core.noise import Silent
+from leakgauge.core.types import Client, Params, Rng
+from leakgauge.core.weights import jumps
 from leakgauge.defenses.sent_weights import Cloaked
-from leakgauge.noise import Silent
-from leakgauge.types import Client, Params, Rng
-from leakgauge.weights import jumps
 
 
 @final

@@ -15,10 +15,10 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from types import FrameType
 from typing import final
 
-from leakgauge.devices import device_named
+from leakgauge.core.devices import device_named
 from leakgauge.executor.tasks import DONE, Failure, Job, Runtime, Task
 from leakgauge.executor.worker import work
-from leakgauge.store import Store
+from leakgauge.results.store import Store
 
 if sys.platform != "win32":
     from multiprocessing import resource_tracker

@@ -11,6 +11,6 @@ from contextlib import suppress
 sys.path[:] = [folder for folder in sys.path if folder]
 
 # torch._dynamo is imported by the first optimizer of torch that is made: a second, in every worker.
-for _name in ("torch", "torch._dynamo", "leakgauge.auditing", "leakgauge.spec", "leakgauge.store"):
+for _name in ("torch", "torch._dynamo", "leakgauge.auditing.pipeline", "leakgauge.spec", "leakgauge.results.store"):
     with suppress(Exception):  # what cannot be imported is told where it is needed
         importlib.import_module(_name)

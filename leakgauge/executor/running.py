@@ -11,13 +11,13 @@ from math import inf
 from multiprocessing.connection import wait
 from typing import Literal, final
 
-from leakgauge.devices import check_device
-from leakgauge.errors import UsageError
+from leakgauge.auditing.record import Record, Verdict
+from leakgauge.core.devices import check_device
+from leakgauge.core.errors import UsageError
 from leakgauge.executor.attempt import Attempt, interrupts_held
 from leakgauge.executor.tasks import Failure, Job, Runtime, Task
 from leakgauge.executor.worker import audit_job
-from leakgauge.record import Record, Verdict
-from leakgauge.store import Store
+from leakgauge.results.store import Store
 
 log = logging.getLogger(__name__)
 

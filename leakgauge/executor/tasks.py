@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any, final
 
-from leakgauge.algorithm import Count, NonNegativeInt, Positive, algorithm
-from leakgauge.devices import cores
-from leakgauge.record import Ending
+from leakgauge.auditing.record import Ending
+from leakgauge.core.algorithm import Count, NonNegativeInt, Positive, algorithm
+from leakgauge.core.devices import cores
 
 if TYPE_CHECKING:
-    from leakgauge.auditing import Outcome
+    from leakgauge.auditing.pipeline import Outcome
     from leakgauge.spec import AuditSpec
 
 

@@ -16,18 +16,18 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from leakgauge.errors import LeakgaugeError, UsageError
+from leakgauge.core.errors import LeakgaugeError, UsageError
 from leakgauge.executor.tasks import DONE, Failure, Runtime, Tick
 
 if TYPE_CHECKING:
-    from leakgauge.auditing import Outcome
+    from leakgauge.auditing.pipeline import Outcome
 
 
 def audit_job(spec: dict[str, Any], runtime: Runtime, tick: Tick) -> Outcome:
     """Make what a canonical spec describes and audit it."""
     import torch
 
-    from leakgauge.auditing import run
+    from leakgauge.auditing.pipeline import run
     from leakgauge.spec import parse, prepare
 
     torch.set_num_threads(runtime.threads)

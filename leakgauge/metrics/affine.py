@@ -7,8 +7,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import algorithm
-from leakgauge.protocols import Metric
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.protocols import Metric
 
 
 @final

@@ -9,8 +9,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import algorithm
-from leakgauge.errors import MissingExtra, UsageError
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.errors import MissingExtra, UsageError
 
 _WEIGHTS = "alexnet-owt-7be5be79.pth"
 

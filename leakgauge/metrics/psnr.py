@@ -6,7 +6,7 @@ from typing import final
 
 from torch import Tensor
 
-from leakgauge.algorithm import algorithm
+from leakgauge.core.algorithm import algorithm
 from leakgauge.metrics.mse import MSE
 
 

@@ -9,8 +9,8 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 from torch.nn.functional import pad
 
-from leakgauge.algorithm import algorithm
-from leakgauge.errors import UsageError
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.errors import UsageError
 
 _RADIUS = 5  # of the paper's 11 x 11 window
 _SETTINGS: dict[str, Any] = {  # the paper's

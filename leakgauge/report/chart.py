@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Affine2D
 
-from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR
+from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR
 from leakgauge.report.numbers import median, present
 from leakgauge.report.words import TRIALS
 

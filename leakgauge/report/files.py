@@ -9,10 +9,10 @@ from typing import Any, Literal, final
 
 from pydantic import TypeAdapter
 
-from leakgauge.record import SCHEMA_VERSION, Record
+from leakgauge.auditing.record import SCHEMA_VERSION, Record
 from leakgauge.report.page import render
 from leakgauge.report.view import Audited
-from leakgauge.store import Store
+from leakgauge.results.store import Store
 
 
 @final

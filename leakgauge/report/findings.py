@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from leakgauge.record import TRAINED
+from leakgauge.auditing.record import TRAINED
 from leakgauge.report.numbers import DASH, duration, number, plural, share, significant
 from leakgauge.report.words import METRICS
 from leakgauge.studying import Cell, Findings, Judgment, Level, Ruling, Statistic, Table, View

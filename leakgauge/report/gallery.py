@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import final
 
-from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, TRAINED, Record, Trial
+from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, TRAINED, Record, Trial
 from leakgauge.report import words
 from leakgauge.report.pictures import Array, Strip, is_picture, strip
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from leakgauge.record import ATTACK, FLOOR, Record
+from leakgauge.auditing.record import ATTACK, FLOOR, Record
 from leakgauge.report.numbers import DASH, duration, median, number, plural, present
 from leakgauge.report.view import View, describe
 

@@ -8,7 +8,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from leakgauge.record import Record
+from leakgauge.auditing.record import Record
 from leakgauge.report import words
 from leakgauge.report.numbers import DASH
 from leakgauge.report.overview import overview

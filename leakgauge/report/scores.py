@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
-from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, TRAINED, Record, Setting, Trial
+from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, TRAINED, Record, Setting, Trial
+from leakgauge.auditing.verdict import recovered_examples
+from leakgauge.core.statistics import identification_p_value, wilson
 from leakgauge.report import words
 from leakgauge.report.numbers import Cell, duration, nothing, p_value, plural, present, share, summary
-from leakgauge.statistics import identification_p_value, wilson
-from leakgauge.verdict import recovered_examples
 
 
 @final

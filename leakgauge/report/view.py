@@ -9,15 +9,15 @@ from typing import Any, final
 
 import yaml
 
-from leakgauge.record import ATTACK, Outcome, Record, Setting
+from leakgauge.auditing.record import ATTACK, Outcome, Record, Setting
+from leakgauge.auditing.verdict import recovered_examples
+from leakgauge.core.threat import NAMED
 from leakgauge.report import words
 from leakgauge.report.chart import psnr_chart
 from leakgauge.report.gallery import Gallery, gallery
 from leakgauge.report.numbers import duration, plural, present, significant
 from leakgauge.report.pictures import Array
 from leakgauge.report.scores import Table, score_table
-from leakgauge.threat import NAMED
-from leakgauge.verdict import recovered_examples
 
 
 @final

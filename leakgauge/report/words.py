@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from leakgauge.record import ATTACK, BLIND, CONTROL, FLOOR, Ending, Outcome
+from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, Ending, Outcome
 
 TITLES: dict[Outcome, str] = {
     "leaks": "Leaks",

@@ -1,7 +1,7 @@
 """From a config to a live algorithm, with everything that was left out written down.
 
 A config is the name of an algorithm, or a mapping with `name` and its settings. What may be set stands in the signature of the
-algorithm alone: a setting whose type is a protocol of `leakgauge.protocols` is again a config, of that family.
+algorithm alone: a setting whose type is a protocol of `leakgauge.core.protocols` is again a config, of that family.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
-from leakgauge import registry
-from leakgauge.errors import UsageError, suggestion
+from leakgauge.core import registry
+from leakgauge.core.errors import UsageError, suggestion
 from leakgauge.spec.describing import describe, describe_value
 from leakgauge.spec.parameters import PROTOCOLS, Parameter, check, family_of, holds_parts, parameters, plain, without_none
 from leakgauge.spec.reading import shown

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, get_args, get_origin
 
-from leakgauge import registry
-from leakgauge.errors import UsageError
+from leakgauge.core import registry
+from leakgauge.core.errors import UsageError
 from leakgauge.spec.parameters import family_of, holds_parts, parameters, plain, without_none
 from leakgauge.spec.reading import shown
 

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
-from leakgauge.algorithm import Count, NonNegativeInt, algorithm
-from leakgauge.auditing import CONTROLS, Control, Criteria
-from leakgauge.errors import UsageError
-from leakgauge.protocols import Attack, Client, Data, Defense, Metric, Victim
-from leakgauge.rounds import Rounds
+from leakgauge.auditing.pipeline import CONTROLS, Control, Criteria
+from leakgauge.auditing.rounds import Rounds
+from leakgauge.auditing.training import Training
+from leakgauge.core.algorithm import Count, NonNegativeInt, algorithm
+from leakgauge.core.errors import UsageError
+from leakgauge.core.protocols import Attack, Client, Data, Defense, Metric, Victim
+from leakgauge.core.threat import NAMED, require, threat_named
+from leakgauge.core.types import ThreatModel
 from leakgauge.spec.building import resolve
 from leakgauge.spec.describing import describe_value
 from leakgauge.spec.parameters import check
 from leakgauge.spec.reading import override, read_file, read_mapping
-from leakgauge.threat import NAMED, require, threat_named
-from leakgauge.training import Training
-from leakgauge.types import ThreatModel
 
 SCHEME = 2
 """The version of how keys are made; it changes whenever an unchanged file would get another key."""

@@ -12,9 +12,9 @@ from typing import Annotated, Any, NamedTuple, Union, final, get_args, get_origi
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
-from leakgauge import protocols
-from leakgauge.errors import UsageError
-from leakgauge.registry import FAMILIES
+from leakgauge.core import protocols
+from leakgauge.core.errors import UsageError
+from leakgauge.core.registry import FAMILIES
 from leakgauge.spec.reading import shown
 
 PROTOCOLS: dict[str, Any] = {family: getattr(protocols, protocol) for family, protocol in FAMILIES.items()}

@@ -10,16 +10,16 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from leakgauge.auditing import Plan, Scene
-from leakgauge.devices import device_named
-from leakgauge.errors import UsageError
-from leakgauge.protocols import Pool
-from leakgauge.rng import stream
+from leakgauge.auditing.pipeline import Plan, Scene
+from leakgauge.auditing.training import Training, cached, train
+from leakgauge.core.devices import device_named
+from leakgauge.core.errors import UsageError
+from leakgauge.core.protocols import Pool
+from leakgauge.core.rng import stream
+from leakgauge.core.types import Batch, Model, Tick, no_tick
 from leakgauge.spec.building import build
 from leakgauge.spec.describing import describe, describe_value
 from leakgauge.spec.document import AuditSpec, Draw
-from leakgauge.training import Training, cached, train
-from leakgauge.types import Batch, Model, Tick, no_tick
 
 
 @final

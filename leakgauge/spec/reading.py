@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from leakgauge.errors import UsageError
+from leakgauge.core.errors import UsageError
 
 _PLAIN_WORDS: tuple[tuple[str, str, str], ...] = (  # tag, pattern, first characters
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from inspect import getdoc
 from typing import Annotated, Any, get_args, get_origin
 
-from leakgauge import registry
-from leakgauge.errors import UsageError
+from leakgauge.core import registry
+from leakgauge.core.errors import UsageError
+from leakgauge.core.threat import NAMED
 from leakgauge.spec.describing import describe_value
 from leakgauge.spec.document import DEFAULTS, Parts
 from leakgauge.spec.parameters import Parameter, adapter, family_of, holds_parts, parameters, without_none
-from leakgauge.threat import NAMED
 
 _PATH = {"type": "string", "pattern": r"^[\w.]+:[\w.]+$", "description": "module:attribute of an algorithm in a file of your own"}
 

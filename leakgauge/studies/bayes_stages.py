@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from leakgauge.record import ATTACK, BLIND
+from leakgauge.auditing.record import ATTACK, BLIND
 from leakgauge.studies.broken_defenses import (
     AS_TRAINED,
     BASE,

@@ -11,8 +11,8 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from leakgauge.record import BLIND, TRAINED
-from leakgauge.statistics import median_interval
+from leakgauge.auditing.record import BLIND, TRAINED
+from leakgauge.core.statistics import median_interval
 from leakgauge.studying import Block, Claim, Level, Results, Statistic, Study, View, levels
 
 STEPS = (0, 50, 500)

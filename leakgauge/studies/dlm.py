@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from leakgauge.record import BLIND
+from leakgauge.auditing.record import BLIND
 from leakgauge.studying import Block, Claim, Level, Results, Statistic, Study, View, levels
 
 RATES = (0.001, 0.01, 0.1, 1.0)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from leakgauge.record import ATTACK, BLIND, FLOOR
+from leakgauge.auditing.record import ATTACK, BLIND, FLOOR
 from leakgauge.studying import Block, Claim, Level, Results, Statistic, Study, View, levels
 
 RATES = (0.01, 0.1)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from functools import partial
 from statistics import median
 
+from leakgauge.core.statistics import median_interval
 from leakgauge.spec import AuditSpec
 from leakgauge.spec.preparing import draw
-from leakgauge.statistics import median_interval
 from leakgauge.studying import Block, Claim, Results, Statistic, Study, View, levels
 
 SIZES = (2, 4, 8)

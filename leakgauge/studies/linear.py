@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from leakgauge.record import BLIND
+from leakgauge.auditing.record import BLIND
 from leakgauge.studying import Block, Claim, Results, Statistic, Study, View, levels
 
 BASE = {

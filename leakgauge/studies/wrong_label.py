@@ -11,8 +11,8 @@ from functools import partial
 from math import inf
 from statistics import median
 
-from leakgauge.record import ATTACK, BLIND
-from leakgauge.statistics import median_interval
+from leakgauge.auditing.record import ATTACK, BLIND
+from leakgauge.core.statistics import median_interval
 from leakgauge.studying import Block, Claim, Results, Sample, Statistic, Study, View, levels
 
 MISTAKES = (0, 1, 2, 4)

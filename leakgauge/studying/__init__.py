@@ -1,7 +1,8 @@
 """Studies: a question, the audits that answer it, and the claims that their results must bear out."""
 
-from leakgauge.studying.cases import Case, cases
-from leakgauge.studying.document import Block, Changes, Claim, Level, Study, View, levels, nothing
+from leakgauge.studying.blocks import Block, Changes, Level, levels, nothing
+from leakgauge.studying.cases import Case
+from leakgauge.studying.document import Claim, Study, View, cases
 from leakgauge.studying.findings import Cell, Findings, Judgment, Ruling, Series, Table, conclude
 from leakgauge.studying.results import LeftOut, Results, Sample, Statistic, Unsettled
 

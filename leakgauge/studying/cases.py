@@ -1,4 +1,4 @@
-"""From a study to its audits, each checked before any of them runs."""
+"""From a block to its audits, each checked before any of them runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from leakgauge.errors import UsageError
+from leakgauge.core.errors import UsageError
 from leakgauge.spec.document import AuditSpec, complete, key, parse
 from leakgauge.spec.reading import override, put
-from leakgauge.studying.document import Block, Changes, Level, Study
+from leakgauge.studying.blocks import Block, Changes, Level
 
 
 @final
@@ -24,15 +24,11 @@ class Case:
     key: str
 
 
-def cases(study: Study, *, is_quick: bool = False, overrides: Sequence[str] = ()) -> tuple[Case, ...]:
-    """Return the points of all blocks, the last factor changing fastest; `a.b=value` overrides change every base.
+def points(block: Block, *, is_quick: bool = False, overrides: Sequence[str] = ()) -> Iterator[Case]:
+    """Yield the points of a block, the last factor changing fastest; `a.b=value` overrides change its base.
 
     Raises UsageError, naming the point, for the first that is no sound audit.
     """
-    return tuple(case for block in study.blocks for case in _of_block(block, is_quick, overrides))
-
-
-def _of_block(block: Block, is_quick: bool, overrides: Sequence[str]) -> Iterator[Case]:
     base = _changed(complete(block.base), block.briefly if is_quick else {})
     for assignment in overrides:
         base = complete(override(base, assignment))

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
-from leakgauge.record import ATTACK, Record
+from leakgauge.auditing.record import ATTACK, Record
+from leakgauge.studying.blocks import Level, named
 from leakgauge.studying.cases import Case
-from leakgauge.studying.document import Claim, Level, Study, View
+from leakgauge.studying.document import Claim, Study, View
 from leakgauge.studying.results import LeftOut, Results, Sample, Statistic, Unsettled, runs
 
 Ruling = Literal["holds", "fails", "cannot tell", "left out"]
@@ -102,7 +103,7 @@ def conclude(
     name: str, study: Study, cases: Sequence[Case], records: Mapping[str, Record], *, is_quick: bool, command: str
 ) -> Findings:
     """Judge the claims and compute the views on the records that are there (key to record)."""
-    results = Results(study, tuple(cases), records, is_quick)
+    results = Results(study.blocks, tuple(cases), records, is_quick)
     there = {case.key: records[case.key] for case in cases if case.key in records}
     environments = list(there.values())
     return Findings(
@@ -137,7 +138,7 @@ def _judge(claim: Claim, results: Results) -> Judgment:
 
 
 def _table(view: View, results: Results) -> Table:
-    block = results.study.block(view.block)
+    block = named(results.blocks, view.block)
     levels = block.kept(view.x, is_quick=results.is_quick)
     lines: tuple[Level | None, ...] = (None,) if view.by is None else block.kept(view.by, is_quick=results.is_quick)
     series = []

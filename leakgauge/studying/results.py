@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import final
 
-from leakgauge.errors import LeakgaugeError, UsageError, suggestion
-from leakgauge.record import ATTACK, CONTROL, TRAINED, Record, Trial
-from leakgauge.statistics import mean_interval, median_interval, recovered_share
-from leakgauge.store import FINISHED
+from leakgauge.auditing.record import ATTACK, CONTROL, TRAINED, Record, Trial
+from leakgauge.core.errors import LeakgaugeError, UsageError, suggestion
+from leakgauge.core.statistics import mean_interval, median_interval, recovered_share
+from leakgauge.results.store import FINISHED
+from leakgauge.studying.blocks import Block, Level, named
 from leakgauge.studying.cases import Case
-from leakgauge.studying.document import Level, Study
 
 LABELS = "label_accuracy"
 WORST: Mapping[str, float] = {"psnr": 0.0, "ssim": -1.0, "mse": 1.0, "lpips": 1.0, LABELS: 0.0}
@@ -156,7 +156,7 @@ class Sample:
 class Results:
     """The cases of a run with the records that are there."""
 
-    study: Study
+    blocks: tuple[Block, ...]
     cases: tuple[Case, ...]
     records: Mapping[str, Record]
     is_quick: bool = False
@@ -180,7 +180,7 @@ class Results:
 
     def select(self, block: str, wanted: Mapping[str, Wanted]) -> Sample:
         """Return the cases of a block at these levels, whether they have ended or not."""
-        found = self.study.block(block)
+        found = named(self.blocks, block)
         found.check(wanted)
         levels = {factor: one if isinstance(one, tuple) else (one,) for factor, one in wanted.items()}
         for factor, several in levels.items():

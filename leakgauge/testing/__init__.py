@@ -30,7 +30,7 @@ CHECKS = {
     "space": check_space,
     "victim": check_victim,
 }
-"""The check of each family of `leakgauge.registry.FAMILIES`; each takes the algorithm first."""
+"""The check of each family of `leakgauge.core.registry.FAMILIES`; each takes the algorithm first."""
 
 __all__ = [
     "CHECKS",

@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
-from leakgauge import tree
 from leakgauge.clients.fedsgd import FedSGD
-from leakgauge.errors import OutOfScope
-from leakgauge.protocols import Attack, Defense, Labels, Replay, Victim
-from leakgauge.rng import stream
+from leakgauge.core import tree
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.protocols import Attack, Defense, Labels, Replay, Victim
+from leakgauge.core.rng import stream
+from leakgauge.core.types import Batch, Capability, Client, Observation, Reconstruction, Status, ThreatModel, no_tick
 from leakgauge.testing.expecting import expect
 from leakgauge.testing.guards import check_algorithm, check_equal, undisturbed
 from leakgauge.testing.sampling import SMALL_RESNET, sample
 from leakgauge.testing.secrecy import check_secrecy
-from leakgauge.types import Batch, Capability, Client, Observation, Reconstruction, Status, ThreatModel, no_tick
 
 
 def check_attack(

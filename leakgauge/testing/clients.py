@@ -6,16 +6,16 @@ from collections.abc import Mapping
 
 import torch
 
-from leakgauge import tree
-from leakgauge.abilities import Trains
 from leakgauge.clients.fedsgd import FedSGD
-from leakgauge.protocols import Defense, GradientRule, Optimizer, Victim
-from leakgauge.rng import stream
+from leakgauge.core import tree
+from leakgauge.core.abilities import Trains
+from leakgauge.core.protocols import Defense, GradientRule, Optimizer, Victim
+from leakgauge.core.rng import stream
+from leakgauge.core.types import Batch, Client, Model, Params
 from leakgauge.testing.expecting import expect
 from leakgauge.testing.guards import check_algorithm, check_equal, undisturbed
 from leakgauge.testing.sampling import SMALL_RESNET, sample
 from leakgauge.testing.secrecy import check_secrecy
-from leakgauge.types import Batch, Client, Model, Params
 
 
 def check_client(client: Client, *, victim: Victim = SMALL_RESNET, examples: int = 4) -> None:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from leakgauge.clients.fedsgd import FedSGD
-from leakgauge.protocols import Found, Likelihood, Objective, Point, Prior, Search, Space, Victim
-from leakgauge.rng import stream
+from leakgauge.core.protocols import Found, Likelihood, Objective, Point, Prior, Search, Space, Victim
+from leakgauge.core.rng import stream
+from leakgauge.core.types import Batch, Client, Status, no_tick
 from leakgauge.testing.expecting import expect
 from leakgauge.testing.guards import check_algorithm, check_equal, undisturbed
 from leakgauge.testing.sampling import SMALL_RESNET, sample
-from leakgauge.types import Batch, Client, Status, no_tick
 
 
 def check_likelihood(likelihood: Likelihood) -> None:

@@ -8,10 +8,10 @@ from typing import final
 
 import torch
 
-from leakgauge.protocols import Defense, Victim
-from leakgauge.rng import stream
-from leakgauge.threat import ADAPTIVE, observe
-from leakgauge.types import Batch, Client, Inputs, Model, Observation, ThreatModel
+from leakgauge.core.protocols import Defense, Victim
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import ADAPTIVE, observe
+from leakgauge.core.types import Batch, Client, Inputs, Model, Observation, ThreatModel
 from leakgauge.victims.resnet import ResNet
 
 INPUTS = Inputs((1, 8, 8), 4, mean=(0.5,), std=(0.25,))

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from leakgauge.core.types import Batch, Observation
 from leakgauge.testing.expecting import expect
-from leakgauge.types import Batch, Observation
 
 
 def check_secrecy(seen: Observation, secret: Batch) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from leakgauge.clients.fedsgd import FedSGD
-from leakgauge.protocols import Data, Metric, Victim
-from leakgauge.rng import stream
+from leakgauge.core.protocols import Data, Metric, Victim
+from leakgauge.core.rng import stream
+from leakgauge.core.types import Batch, Inputs
 from leakgauge.testing.expecting import expect
 from leakgauge.testing.guards import check_algorithm, check_equal, undisturbed
 from leakgauge.testing.sampling import INPUTS, sample
-from leakgauge.types import Batch, Inputs
 
 
 def check_data(data: Data) -> None:

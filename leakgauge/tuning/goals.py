@@ -8,9 +8,9 @@ from math import inf
 from statistics import fmean, median
 from typing import Any, final
 
-from leakgauge.errors import UsageError, suggestion
-from leakgauge.record import ATTACK, TRAINED, Record
-from leakgauge.rng import stream, uniform
+from leakgauge.auditing.record import ATTACK, TRAINED, Record
+from leakgauge.core.errors import UsageError, suggestion
+from leakgauge.core.rng import stream, uniform
 from leakgauge.spec import AuditSpec, describe
 from leakgauge.tuning.ranges import Ranges, changed
 

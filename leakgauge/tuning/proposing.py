@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from leakgauge.errors import MissingExtra
-from leakgauge.rng import stream
+from leakgauge.core.errors import MissingExtra
+from leakgauge.core.rng import stream
 from leakgauge.tuning.ranges import Choice, Range, Ranges
 
 DIGITS = 3

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-from leakgauge.errors import UsageError
+from leakgauge.core.errors import UsageError
 from leakgauge.spec import AuditSpec, canonical, parse
 from leakgauge.spec.reading import put, read_yaml, shown
 

@@ -6,10 +6,10 @@ from typing import Any, final
 
 import torch
 
-from leakgauge.algorithm import Count, algorithm
-from leakgauge.errors import UsageError
-from leakgauge.protocols import Data, Pool
-from leakgauge.rng import stream
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.errors import UsageError
+from leakgauge.core.protocols import Data, Pool
+from leakgauge.core.rng import stream
 from leakgauge.spec import AuditSpec, Draw, canonical, divide, parse
 
 

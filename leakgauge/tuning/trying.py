@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, final
 
-from leakgauge import auditing
-from leakgauge.errors import UsageError
-from leakgauge.record import ATTACK, Record
+from leakgauge.auditing import pipeline
+from leakgauge.auditing.record import ATTACK, Record
+from leakgauge.core.errors import UsageError
 from leakgauge.spec import AuditSpec, prepare
 from leakgauge.tuning.goals import Goal, goal_named
 from leakgauge.tuning.proposing import check_installed, proposed
@@ -54,7 +54,7 @@ class Tried:
 
 def here(specs: Sequence[AuditSpec]) -> list[Record]:
     """Run audits in this process, and keep nothing."""
-    return [auditing.run(*prepare(spec)).record for spec in specs]
+    return [pipeline.run(*prepare(spec)).record for spec in specs]
 
 
 def tried(

@@ -7,9 +7,9 @@ from typing import final
 import torch
 from torch import nn
 
-from leakgauge.algorithm import Count, algorithm
-from leakgauge.errors import UsageError
-from leakgauge.types import Inputs, Model, Rng
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.errors import UsageError
+from leakgauge.core.types import Inputs, Model, Rng
 from leakgauge.victims.initialization import image_shape, initialize
 
 _WIDTHS = (1, 2, 2, 4, 4, 4, 4, 4)

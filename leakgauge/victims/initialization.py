@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from leakgauge.errors import UsageError
-from leakgauge.rng import uniform
-from leakgauge.types import Inputs, Model, Rng
+from leakgauge.core.errors import UsageError
+from leakgauge.core.rng import uniform
+from leakgauge.core.types import Inputs, Model, Rng
 
 EMBEDDING_STD = 0.02
 """Spread of parameters that belong to no layer (tokens, positions), as in Dosovitskiy et al., ICLR 2021."""

@@ -8,8 +8,8 @@ from typing import final
 import torch
 from torch import nn
 
-from leakgauge.algorithm import Count, Positive, algorithm
-from leakgauge.types import Inputs, Model, Rng
+from leakgauge.core.algorithm import Count, Positive, algorithm
+from leakgauge.core.types import Inputs, Model, Rng
 from leakgauge.victims.initialization import image_shape, initialize
 
 

@@ -9,9 +9,9 @@ from typing import Literal, final
 import torch
 from torch import nn
 
-from leakgauge.algorithm import Count, algorithm
-from leakgauge.errors import UsageError
-from leakgauge.types import Inputs, Model, Rng
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.errors import UsageError
+from leakgauge.core.types import Inputs, Model, Rng
 from leakgauge.victims.initialization import initialize
 
 Activation = Literal["relu", "sigmoid", "tanh", "gelu", "softplus"]

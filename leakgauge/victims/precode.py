@@ -10,12 +10,12 @@ from typing import final
 import torch
 from torch import nn
 
-from leakgauge.algorithm import Count, algorithm
-from leakgauge.anatomy import head
-from leakgauge.bottleneck import VariationalBottleneck
-from leakgauge.errors import OutOfScope, UsageError
-from leakgauge.protocols import Victim
-from leakgauge.types import Inputs, Model, Rng
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.anatomy import head
+from leakgauge.core.bottleneck import VariationalBottleneck
+from leakgauge.core.errors import OutOfScope, UsageError
+from leakgauge.core.protocols import Victim
+from leakgauge.core.types import Inputs, Model, Rng
 from leakgauge.victims.initialization import initialize
 from leakgauge.victims.lenet import LeNet
 

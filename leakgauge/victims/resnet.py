@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from leakgauge.algorithm import Count, algorithm
-from leakgauge.errors import UsageError
-from leakgauge.types import Inputs, Model, Rng
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.errors import UsageError
+from leakgauge.core.types import Inputs, Model, Rng
 from leakgauge.victims.initialization import image_shape, initialize
 
 

@@ -7,10 +7,10 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import NonNegativeInt, algorithm
 from leakgauge.attacks.labels.known import Known
-from leakgauge.errors import OutOfScope
-from leakgauge.types import Capability, Observation, Rng
+from leakgauge.core.algorithm import NonNegativeInt, algorithm
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.types import Capability, Observation, Rng
 
 
 @final

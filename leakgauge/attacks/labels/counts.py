@@ -8,13 +8,13 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import Count, algorithm
 from leakgauge.attacks.dummies import Images, answers
 from leakgauge.attacks.labels.integers import Posterior, weigh
 from leakgauge.attacks.labels.last_layer import LastLayer, known_factor, look, moved_answers, scatter
 from leakgauge.attacks.labels.rounding import spelled_out, whole
 from leakgauge.attacks.labels.signs import keeps_signs, present
-from leakgauge.types import Capability, Model, Observation, Rng
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.types import Capability, Model, Observation, Rng
 
 
 @final

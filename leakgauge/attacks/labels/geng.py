@@ -6,14 +6,14 @@ from typing import Literal, final
 
 from torch import Tensor
 
-from leakgauge.algorithm import Count, algorithm
-from leakgauge.anatomy import head
 from leakgauge.attacks.dummies import Images
 from leakgauge.attacks.labels.counts import posterior
 from leakgauge.attacks.labels.last_layer import check_mean, known_factor, look
 from leakgauge.attacks.labels.rounding import spelled_out, whole
-from leakgauge.errors import OutOfScope
-from leakgauge.types import Capability, Observation, Rng
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.anatomy import head
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.types import Capability, Observation, Rng
 
 
 @final

@@ -6,10 +6,10 @@ from typing import final
 
 from torch import Tensor
 
-from leakgauge.algorithm import algorithm
-from leakgauge.anatomy import head, moved_tensor
-from leakgauge.errors import OutOfScope
-from leakgauge.types import Capability, Observation, Rng
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.anatomy import head, moved_tensor
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.types import Capability, Observation, Rng
 
 
 @final

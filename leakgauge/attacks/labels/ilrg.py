@@ -7,13 +7,13 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import Count, algorithm
-from leakgauge.anatomy import head
 from leakgauge.attacks.dummies import Images
 from leakgauge.attacks.labels.integers import weigh
 from leakgauge.attacks.labels.last_layer import known_factor, look
 from leakgauge.attacks.labels.rounding import spelled_out, whole
-from leakgauge.types import Capability, Observation, Rng
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.anatomy import head
+from leakgauge.core.types import Capability, Observation, Rng
 
 
 @final

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from leakgauge.errors import OutOfScope
+from leakgauge.core.errors import OutOfScope
 
 
 class Posterior(NamedTuple):

@@ -7,8 +7,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import algorithm
-from leakgauge.types import Capability, Observation, Rng
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.types import Capability, Observation, Rng
 
 
 @final

@@ -6,9 +6,9 @@ from typing import final
 
 from torch import Tensor
 
-from leakgauge.algorithm import algorithm
-from leakgauge.errors import UsageError
-from leakgauge.types import Capability, Observation, Rng
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.errors import UsageError
+from leakgauge.core.types import Capability, Observation, Rng
 
 
 @final

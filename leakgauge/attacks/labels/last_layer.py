@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from leakgauge.anatomy import head, moved_tensor
 from leakgauge.attacks.dummies import Answers, Images, answers, draw
-from leakgauge.errors import OutOfScope
-from leakgauge.types import Model, Observation, Rng
+from leakgauge.core.anatomy import head, moved_tensor
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.types import Model, Observation, Rng
 
 
 class LastLayer(NamedTuple):

@@ -7,12 +7,12 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import Count, algorithm
 from leakgauge.attacks.dummies import Images
 from leakgauge.attacks.labels.counts import posterior
 from leakgauge.attacks.labels.last_layer import check_mean, known_factor, look
-from leakgauge.errors import OutOfScope
-from leakgauge.types import Capability, Observation, Rng
+from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.types import Capability, Observation, Rng
 
 
 @final

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from leakgauge.attacks.labels.last_layer import LastLayer
 from leakgauge.attacks.labels.rounding import spelled_out, whole
-from leakgauge.types import Params
+from leakgauge.core.types import Params
 
 
 def keeps_signs(update: Params) -> bool:

@@ -7,12 +7,12 @@ from typing import final
 
 from torch import Tensor
 
-from leakgauge import tree
-from leakgauge.algorithm import Positive, algorithm
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.likelihoods.profiled import Profiled
-from leakgauge.protocols import Likelihood, Point
-from leakgauge.types import Observation, Params
+from leakgauge.core import tree
+from leakgauge.core.algorithm import Positive, algorithm
+from leakgauge.core.protocols import Likelihood, Point
+from leakgauge.core.types import Observation, Params
 
 _NAME = "scale"
 

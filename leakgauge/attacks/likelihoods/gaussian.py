@@ -7,8 +7,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import Positive, algorithm
-from leakgauge.types import Params
+from leakgauge.core.algorithm import Positive, algorithm
+from leakgauge.core.types import Params
 
 
 @final

@@ -9,16 +9,16 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge import tree
-from leakgauge.abilities import Bound
-from leakgauge.algorithm import Positive, algorithm
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.undefended import Undefended
-from leakgauge.belief import Belief, Noisy, Spreading, certain, peeled
-from leakgauge.errors import OutOfScope
-from leakgauge.protocols import Replay
-from leakgauge.types import Model, Observation, Params
+from leakgauge.core import tree
+from leakgauge.core.abilities import Bound
+from leakgauge.core.algorithm import Positive, algorithm
+from leakgauge.core.belief import Belief, Noisy, Spreading, certain, peeled
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.protocols import Replay
+from leakgauge.core.types import Model, Observation, Params
 
 
 @final

@@ -6,10 +6,10 @@ from typing import final
 
 from torch import Tensor
 
-from leakgauge.algorithm import algorithm
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
-from leakgauge.protocols import Likelihood
-from leakgauge.types import Params
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.protocols import Likelihood
+from leakgauge.core.types import Params
 
 
 @final

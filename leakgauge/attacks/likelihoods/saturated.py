@@ -7,10 +7,10 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import NonNegative, Positive, Share, algorithm
 from leakgauge.attacks.likelihoods.profiled import mirrored
 from leakgauge.attacks.likelihoods.sign_agreement import SignAgreement
-from leakgauge.types import Params
+from leakgauge.core.algorithm import NonNegative, Positive, Share, algorithm
+from leakgauge.core.types import Params
 
 
 @final

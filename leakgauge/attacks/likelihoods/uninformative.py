@@ -6,8 +6,8 @@ from typing import final
 
 from torch import Tensor
 
-from leakgauge.algorithm import algorithm
-from leakgauge.types import Params
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.types import Params
 
 
 @final

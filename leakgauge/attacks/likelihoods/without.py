@@ -7,11 +7,11 @@ from typing import final
 
 from torch import Tensor
 
-from leakgauge.algorithm import algorithm
 from leakgauge.attacks.likelihoods.cosine import Cosine
-from leakgauge.errors import UsageError
-from leakgauge.protocols import Likelihood
-from leakgauge.types import Params
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.errors import UsageError
+from leakgauge.core.protocols import Likelihood
+from leakgauge.core.types import Params
 
 
 @final

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
-from leakgauge import tree
-from leakgauge.algorithm import NonNegative, algorithm
-from leakgauge.anatomy import batch_norms
-from leakgauge.errors import OutOfScope
-from leakgauge.types import Batch, Observation
+from leakgauge.core import tree
+from leakgauge.core.algorithm import NonNegative, algorithm
+from leakgauge.core.anatomy import batch_norms
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.types import Batch, Observation
 
 
 class _Statistics(NamedTuple):

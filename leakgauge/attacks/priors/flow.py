@@ -12,12 +12,12 @@ from typing import final
 
 from torch import Tensor
 
-from leakgauge.algorithm import Count, NonNegative, algorithm
-from leakgauge.errors import OutOfScope
-from leakgauge.flows.coupling import PatchFlow
-from leakgauge.flows.files import load, shipped
-from leakgauge.flows.patches import LEVELS, grid, spread
-from leakgauge.types import Batch, Inputs, Observation
+from leakgauge.core.algorithm import Count, NonNegative, algorithm
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.types import Batch, Inputs, Observation
+from leakgauge.generative.flows.coupling import PatchFlow
+from leakgauge.generative.flows.files import load, shipped
+from leakgauge.generative.flows.patches import LEVELS, grid, spread
 
 
 @final

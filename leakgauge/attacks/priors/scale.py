@@ -7,8 +7,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import NonNegative, algorithm
-from leakgauge.types import Batch, Observation
+from leakgauge.core.algorithm import NonNegative, algorithm
+from leakgauge.core.types import Batch, Observation
 
 
 @final

@@ -7,12 +7,12 @@ from typing import Literal, final
 
 from torch import Tensor
 
-from leakgauge.algorithm import NonNegative, Positive, algorithm
-from leakgauge.bottleneck import bottleneck_gradient, encode, moments, noise_name
-from leakgauge.errors import OutOfScope
-from leakgauge.protocols import Point, Replay
-from leakgauge.rng import normal_like, stream
-from leakgauge.types import Batch, Capability, Observation, Params
+from leakgauge.core.algorithm import NonNegative, Positive, algorithm
+from leakgauge.core.bottleneck import bottleneck_gradient, encode, moments, noise_name
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.protocols import Point, Replay
+from leakgauge.core.rng import normal_like, stream
+from leakgauge.core.types import Batch, Capability, Observation, Params
 
 _NAME = "noise"
 

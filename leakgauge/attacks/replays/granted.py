@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
-from leakgauge.algorithm import algorithm
-from leakgauge.errors import UsageError
-from leakgauge.types import Batch, Capability, Observation, Params
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.errors import UsageError
+from leakgauge.core.types import Batch, Capability, Observation, Params
 
 
 @final

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, final
 
-from leakgauge import tree
-from leakgauge.algorithm import algorithm
-from leakgauge.autodiff import loss_gradient
-from leakgauge.errors import OutOfScope
-from leakgauge.types import Batch, Capability, Observation, Params
+from leakgauge.core import tree
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.errors import OutOfScope
+from leakgauge.core.types import Batch, Capability, Observation, Params
 
 
 @final

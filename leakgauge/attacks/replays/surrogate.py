@@ -8,11 +8,11 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import NonNegative, Share, algorithm
-from leakgauge.attacks.likelihoods.cosine import Cosine
-from leakgauge.autodiff import loss_gradient
-from leakgauge.protocols import Point, Replay
-from leakgauge.types import Batch, Capability, Observation, Params
+from leakgauge.core import tree
+from leakgauge.core.algorithm import NonNegative, Share, algorithm
+from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.protocols import Point, Replay
+from leakgauge.core.types import Batch, Capability, Observation, Params
 
 _NAME = "share"
 _PARTS = 10
@@ -41,7 +41,7 @@ class Surrogate:
         """Return the gradient at the share, of eleven, where it points most as the update does."""
         with torch.no_grad():
             shares = [step / _PARTS for step in range(_PARTS + 1)]
-            best = min(shares, key=lambda share: float(Cosine()(self.gradient(seen, batch, share), seen.update.delta)))
+            best = max(shares, key=lambda share: float(tree.cosine(self.gradient(seen, batch, share), seen.update.delta)))
         return self.gradient(seen, batch, best)
 
     def unknowns(self, seen: Observation, /, *, restart: int) -> Point:

@@ -9,11 +9,11 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from leakgauge import tree
-from leakgauge.algorithm import Count, Positive, algorithm
-from leakgauge.autodiff import loss_gradient
-from leakgauge.protocols import Optimizer, Point, Replay
-from leakgauge.types import Batch, Capability, Observation, Params
+from leakgauge.core import tree
+from leakgauge.core.algorithm import Count, Positive, algorithm
+from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.protocols import Optimizer, Point, Replay
+from leakgauge.core.types import Batch, Capability, Observation, Params
 
 _NAME = "log_rate"
 _ROUNDS = 20

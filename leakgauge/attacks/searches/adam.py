@@ -8,11 +8,11 @@ from typing import Literal, final
 
 import torch
 
-from leakgauge.algorithm import Count, NonNegative, NonNegativeInt, Positive, algorithm
 from leakgauge.attacks.searches.best import Best
-from leakgauge.protocols import Found, Objective, Point
-from leakgauge.rng import normal_like
-from leakgauge.types import Rng, Tick
+from leakgauge.core.algorithm import Count, NonNegative, NonNegativeInt, Positive, algorithm
+from leakgauge.core.protocols import Found, Objective, Point
+from leakgauge.core.rng import normal_like
+from leakgauge.core.types import Rng, Tick
 
 
 @final

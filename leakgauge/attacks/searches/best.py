@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from leakgauge.protocols import Found, Point
-from leakgauge.types import Status
+from leakgauge.core.protocols import Found, Point
+from leakgauge.core.types import Status
 
 
 class Best:

@@ -9,10 +9,10 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import Count, NonNegative, Positive, Share, algorithm
 from leakgauge.attacks.searches.best import Best
-from leakgauge.protocols import Found, Objective, Point
-from leakgauge.types import Rng, Tick
+from leakgauge.core.algorithm import Count, NonNegative, Positive, Share, algorithm
+from leakgauge.core.protocols import Found, Objective, Point
+from leakgauge.core.types import Rng, Tick
 
 
 @final

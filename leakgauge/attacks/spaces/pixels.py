@@ -7,10 +7,10 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from leakgauge.algorithm import algorithm
 from leakgauge.attacks.dummies import draw
-from leakgauge.rng import uniform
-from leakgauge.types import Observation
+from leakgauge.core.algorithm import algorithm
+from leakgauge.core.rng import uniform
+from leakgauge.core.types import Observation
 
 
 @final

@@ -8,9 +8,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge import tree
-from leakgauge.algorithm import NonNegative, OpenShare, Positive, algorithm
-from leakgauge.types import Params
+from leakgauge.core import tree
+from leakgauge.core.algorithm import NonNegative, OpenShare, Positive, algorithm
+from leakgauge.core.types import Params
 
 
 @final

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import final
 
-from leakgauge import tree
-from leakgauge.algorithm import NonNegative, OpenShare, Positive, algorithm
-from leakgauge.errors import UsageError
-from leakgauge.types import Params
+from leakgauge.core import tree
+from leakgauge.core.algorithm import NonNegative, OpenShare, Positive, algorithm
+from leakgauge.core.errors import UsageError
+from leakgauge.core.types import Params
 
 
 @final

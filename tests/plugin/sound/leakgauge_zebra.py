@@ -7,9 +7,9 @@ from typing import final
 
 import torch
 
-from leakgauge import tree
-from leakgauge.algorithm import Count, Share, algorithm
-from leakgauge.types import Batch, Capability, Client, Model, Observation, Reconstruction, Rng, Tick, Update
+from leakgauge.core import tree
+from leakgauge.core.algorithm import Count, Share, algorithm
+from leakgauge.core.types import Batch, Capability, Client, Model, Observation, Reconstruction, Rng, Tick, Update
 
 
 @final

@@ -1,0 +1,83 @@
+"""What an algorithm may be able to do beside its verb: optional protocols, asked for by `isinstance`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from leakgauge.core.protocols import Attack, GradientRule, Likelihood, Point, Replay
+from leakgauge.core.types import Batch, Client, Model, Observation, Rng
+
+
+@runtime_checkable
+class Informable(Protocol):
+    """An attack that has a stronger self for when everything is granted: the positive control."""
+
+    def informed(self) -> Attack:
+        """Return the attack that uses every grant."""
+        ...
+
+
+@runtime_checkable
+class Diagnosable(Protocol):
+    """An attack whose objective can be evaluated at a batch: after the attack, to say why it failed."""
+
+    def loss_at(self, seen: Observation, batch: Batch, /) -> Tensor:
+        """Return the attack's objective at this batch, a scalar."""
+        ...
+
+
+@runtime_checkable
+class Adjustable(Protocol):
+    """A likelihood or a replay with unknowns of its own, such as a scale, which are searched along with the examples.
+
+    As it stands, such a part takes the best value that it knows for them; what it is `at` a point is a part without unknowns.
+    """
+
+    def unknowns(self, seen: Observation, /, *, restart: int) -> Point:
+        """Return where the search starts, under names of this part's own; `restart` counts from 0."""
+        ...
+
+    def at(self, point: Point, /) -> Any:
+        """Return the part, a likelihood or a replay, with its unknowns fixed at a point that holds their names."""
+        ...
+
+    def remarks(self, start: Point, end: Point, /) -> tuple[str, ...]:
+        """Say what became of the unknowns where that tells a good search from a bad one; empty if all is well."""
+        ...
+
+
+class Bound(NamedTuple):
+    """A likelihood for one observation, the replay that goes with it, and what was noticed, a sentence each."""
+
+    likelihood: Likelihood
+    replay: Replay
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Implying(Protocol):
+    """A likelihood that depends on more of the observation than the update: what the client did, as far as that is granted."""
+
+    def bound(self, seen: Observation, replay: Replay, /) -> Bound:
+        """Return the likelihood for this observation, and the replay in place of the one that an attack was given."""
+        ...
+
+
+@runtime_checkable
+class GradientDefense(Protocol):
+    """A client whose gradient rule can be exchanged (what DP-SGD needs)."""
+
+    def with_gradient(self, rule: GradientRule, /) -> Client:
+        """Return this client with another gradient rule."""
+        ...
+
+
+@runtime_checkable
+class Trains(Protocol):
+    """A client that says what it trains on, which may be other than what it is handed; a wrapper passes it on."""
+
+    def trained_on(self, model: Model, batch: Batch, /, *, rng: Rng | None) -> Batch:
+        """Return what each example became, in the same order and shape, for the `rng` that the update is made with."""
+        ...

@@ -1,0 +1,129 @@
+"""Names. Built-in algorithms and plugins come in by the same door: entry points in groups `leakgauge.<family>`.
+
+`module:attribute` names an algorithm in an unpackaged file. Listing never imports an algorithm; loading imports just the one.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, final
+
+from leakgauge.core.errors import UsageError, suggestion
+
+FAMILIES: dict[str, str] = {
+    "attack": "Attack",
+    "client": "Client",
+    "data": "Data",
+    "defense": "Defense",
+    "gradient": "GradientRule",
+    "labels": "Labels",
+    "likelihood": "Likelihood",
+    "metric": "Metric",
+    "optimizer": "Optimizer",
+    "prior": "Prior",
+    "replay": "Replay",
+    "search": "Search",
+    "space": "Space",
+    "victim": "Victim",
+}
+"""Family to the protocol in `leakgauge.core.protocols` that its members follow."""
+
+STUDY = "study"
+"""What is registered beside the families: a `leakgauge.studying.Study` is no algorithm, but an object."""
+
+
+@final
+@dataclass(frozen=True)
+class Entry:
+    """A registered algorithm: where it comes from, and where its code is."""
+
+    family: str
+    name: str
+    target: str  # "module:attribute"
+    origin: str  # "distribution version"
+
+    def load(self) -> Any:
+        """Import and return the algorithm. Raises UsageError with the cause if that fails."""
+        return _import(self.family, self.target, f"{self.family} {self.name!r} of {self.origin}", "mend or uninstall it")
+
+
+def entries(family: str) -> dict[str, Entry]:
+    """The registered algorithms of a family, or the studies, by name.
+
+    Raises UsageError for an unknown family, and where two plugins claim one name.
+    """
+    if family not in _scan():
+        raise UsageError(f"family: got {family!r}, {suggestion(family, _scan())}")
+    return {name: _only(claims) for name, claims in sorted(_scan()[family].items())}
+
+
+def find(family: str, name: str, key: str = "") -> Any:
+    """Return the class or function (or the study) of that name, or the one at `module:attribute`; `key` is where the name stood.
+
+    Raises UsageError for an unknown name, a name that two plugins claim, and a failed import.
+    """
+    where = key or family
+    if ":" in name:
+        return _import(family, name, f"{where}: {name!r}", "correct the path")
+    known = _scan()[family]
+    if name not in known:
+        raise UsageError(f"{where}: no {family} is called {name!r}, {suggestion(name, known)}")
+    return _only(known[name]).load()
+
+
+def name_of(family: str, target: object) -> str:
+    """The registered name of a class or function, or its `module:attribute` where it has none of its own."""
+    path = f"{getattr(target, '__module__', '')}:{getattr(target, '__qualname__', '')}"
+    for name, claims in sorted(_scan()[family].items()):
+        if {entry.target for entry in claims} == {path}:
+            return name
+    return path
+
+
+@functools.cache
+def _scan() -> dict[str, dict[str, list[Entry]]]:
+    """Family to name to all who claim it. Of a distribution that is found twice, the first one on the path counts."""
+    found: dict[str, dict[str, list[Entry]]] = {family: {} for family in (*FAMILIES, STUDY)}
+    everything = entry_points()
+    for family, names in found.items():
+        for point in everything.select(group=f"leakgauge.{family}"):
+            names.setdefault(point.name, []).append(Entry(family, point.name, point.value, _origin(point)))
+    return found
+
+
+def _origin(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown distribution"
+
+
+def _only(claims: list[Entry]) -> Entry:
+    first, *others = claims
+    for other in others:
+        if other.target != first.target:
+            raise UsageError(
+                f"{first.family} {first.name!r}: claimed by both {first.origin} ({first.target}) and {other.origin} "
+                f"({other.target}), expected one owner; uninstall one of them or name the algorithm as module:attribute"
+            )
+    return first
+
+
+def _import(family: str, target: str, who: str, remedy: str) -> Any:
+    module, _, attribute = target.partition(":")
+    try:
+        value: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            value = getattr(value, part)
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a plugin raises at import is the plugin's, and is told as such
+        cause = " ".join(str(error).split())
+        raise UsageError(
+            f"{who}: cannot be imported ({type(error).__name__}: {cause}), expected an algorithm at module:attribute; {remedy}"
+        ) from error
+    if family != STUDY and not (inspect.isclass(value) or inspect.isfunction(value)):
+        kind = type(value).__name__
+        raise UsageError(f"{who}: is of type {kind}, expected a class or a function that makes an algorithm; {remedy}")
+    return value

@@ -1,0 +1,40 @@
+"""Arithmetic on named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from leakgauge.core.types import Params
+
+
+def apply(function: Callable[..., Tensor], *trees: Params) -> dict[str, Tensor]:
+    """Apply a function to the tensors of equal name; the names are those of the first tree."""
+    first, *rest = trees
+    return {name: function(value, *(tree[name] for tree in rest)) for name, value in first.items()}
+
+
+def detach(tree: Params) -> dict[str, Tensor]:
+    """Copy the numbers and leave the graph behind: nothing reachable from the result leads back to its inputs."""
+    return {name: value.detach().clone() for name, value in tree.items()}
+
+
+def flatten(tree: Params) -> Tensor:
+    """All numbers in one vector, in the order of the names given."""
+    return torch.cat([value.reshape(-1) for value in tree.values()])
+
+
+def squared_norm(tree: Params) -> Tensor:
+    """The sum of all squares, a scalar."""
+    return torch.stack([value.square().sum() for value in tree.values()]).sum()
+
+
+def cosine(tree: Params, other: Params) -> Tensor:
+    """The cosine of the angle between two trees as single vectors, over the names of the second: a scalar, 0 for a zero vector."""
+    pairs = [(tree[name].reshape(-1), value.reshape(-1)) for name, value in other.items()]
+    inner = torch.stack([torch.dot(a, b) for a, b in pairs]).sum()
+    squares = torch.stack([torch.dot(a, a) for a, _ in pairs]).sum() * torch.stack([torch.dot(b, b) for _, b in pairs]).sum()
+    # The floor keeps the gradient finite where a vector vanishes.
+    return inner / squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt()

@@ -1,0 +1,218 @@
+"""The nouns: what flows through an audit. Frozen values, parameters always by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Protocol, final
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from leakgauge.core.errors import UsageError
+
+Params = Mapping[str, Tensor]
+Rng = torch.Generator
+Loss = Callable[[Tensor, Tensor], Tensor]
+Tick = Callable[[float], None]
+"""Called with the share of the work that is done, from 0 to 1."""
+
+
+def no_tick(_: float) -> None:
+    """Report progress to nobody."""
+
+
+def part_of(tick: Tick, done: int, parts: int) -> Tick:
+    """The progress of one part, of which `done` came before, as progress of the whole."""
+    return lambda share: tick((done + share) / parts)
+
+
+@final
+@dataclass(frozen=True)
+class Inputs:
+    """What a model takes: pixels in [low, high], which the model normalizes per channel by `mean` and `std`.
+
+    Everything outside a model is in pixel units; "normalized" means `(x - mean) / std`, as the first layer sees it.
+    """
+
+    shape: tuple[int, ...]
+    classes: int
+    low: float = 0.0
+    high: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Pixels [n, *shape] to what the first layer sees."""
+        if self._is_identity:
+            return x
+        return (x - self._per_channel(self.mean, x)) / self._per_channel(self.std, x)
+
+    def denormalize(self, x: Tensor) -> Tensor:
+        """The inverse of `normalize`."""
+        if self._is_identity:
+            return x
+        return x * self._per_channel(self.std, x) + self._per_channel(self.mean, x)
+
+    @property
+    def _is_identity(self) -> bool:
+        return self.mean == (0.0,) and self.std == (1.0,)
+
+    def _per_channel(self, values: tuple[float, ...], x: Tensor) -> Tensor:
+        return x.new_tensor(values).reshape(-1, *[1] * (len(self.shape) - 1))
+
+
+@final
+@dataclass(frozen=True)
+class Batch:
+    """Examples with labels."""
+
+    x: Tensor  # [n, *shape], pixels
+    y: Tensor  # [n] classes (int64), or [n, classes] soft labels
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: slice | Tensor) -> Batch:
+        return Batch(self.x[index], self.y[index])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on a device."""
+        return Batch(self.x.to(device), self.y.to(device))
+
+
+@final
+@dataclass(frozen=True)
+class Model:
+    """A network with its weights as values: `net` gives the architecture, `params` and `buffers` the numbers."""
+
+    net: nn.Module
+    params: Params
+    buffers: Params
+    loss: Loss
+    inputs: Inputs
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Evaluation-mode outputs [n, classes] for pixels [n, *shape]."""
+        return self.forward(self.params, self.buffers, x, training=False)
+
+    def forward(self, params: Params, buffers: Params, x: Tensor, *, training: bool) -> Tensor:
+        """Outputs [n, classes] for pixels under the given weights; in training mode `buffers` are updated in place."""
+        if self.net.training is not training:
+            self.net.train(training)
+        return functional_call(self.net, {**params, **buffers}, (self.inputs.normalize(x),))  # type: ignore[no-any-return]
+
+    def to(self, device: torch.device | str) -> Model:
+        """Return the model with its weights on a device."""
+        return replace(
+            self,
+            params={name: value.to(device) for name, value in self.params.items()},
+            buffers={name: value.to(device) for name, value in self.buffers.items()},
+        )
+
+
+@final
+@dataclass(frozen=True)
+class Update:
+    """What a client sends, with the sign of a gradient: for local training, weights before minus after.
+
+    `scale` is the factor on a mean gradient where one is defined: 1 for a gradient, learning rate times local steps for
+    plain local SGD, None where it is unknown or undefined (adaptive optimizers).
+    """
+
+    delta: Params
+    examples: int | None = None
+    scale: float | None = None
+    buffers: Params = field(default_factory=dict)  # after local training
+    before: Params | None = None  # the weights that training started from, where the client sends them changed (see docs)
+
+
+class Client(Protocol):
+    """A pure function from a model and a batch to the update that leaves the client.
+
+    It is differentiable in the batch wherever `batch.x` (or a soft `batch.y`) requires a gradient, because an attacker replays
+    it. `rng=None` means "the part that is not chance": noise at its mean, examples in the order given.
+    """
+
+    def __call__(self, model: Model, batch: Batch, /, *, rng: Rng | None = None) -> Update:
+        """Return the update that these examples produce."""
+        ...
+
+
+class Capability(StrEnum):
+    """One thing that an adversary may know or do. The update and the model are always seen."""
+
+    LABELS = "labels"
+    """the multiset of true labels, in no particular order"""
+    COUNT = "count"
+    """how many examples are behind the update"""
+    PROCEDURE = "procedure"
+    """how the client trains: local optimizer, steps, batch size, BatchNorm mode"""
+    SCALE = "scale"
+    """the factor between the update and a mean gradient"""
+    DEFENSE = "defense"
+    """which defense was applied, with its parameters"""
+    BUFFERS = "buffers"
+    """the BatchNorm statistics that the client sends along"""
+    PUBLIC_DATA = "public_data"
+    """other examples of the same distribution"""
+
+
+@final
+@dataclass(frozen=True)
+class ThreatModel:
+    """A named set of capabilities."""
+
+    name: str
+    grants: frozenset[Capability]
+
+    def __contains__(self, capability: Capability) -> bool:
+        return capability in self.grants
+
+
+@final
+@dataclass(frozen=True)
+class Observation:
+    """All that an adversary sees. Made by `observe()` alone; no field can hold the secret batch.
+
+    What the threat model withholds is None (or, for `update.buffers`, empty).
+    """
+
+    model: Model
+    update: Update
+    threat: ThreatModel
+    client: Client | None = None  # PROCEDURE; the defended one with DEFENSE
+    labels: Tensor | None = None  # LABELS: [n], sorted, so that their order says nothing
+    public: Batch | None = None  # PUBLIC_DATA
+    earlier: tuple[Observation, ...] = ()  # the same batch, seen in other rounds, each with the model of its round
+
+    @property
+    def count(self) -> int:
+        """The number of examples. Raises UsageError where COUNT is not granted."""
+        if self.update.examples is None:
+            raise UsageError(f"threat: {self.threat.name!r} does not grant count, which this attack needs; choose server or wider")
+        return self.update.examples
+
+
+class Status(StrEnum):
+    """How a computation ended. Each of them is a result."""
+
+    OK = "ok"
+    DIVERGED = "diverged"
+    OUT_OF_SCOPE = "out_of_scope"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+
+
+@final
+@dataclass(frozen=True)
+class Reconstruction:
+    """An attack's guess, chosen by the attack's own loss."""
+
+    batch: Batch
+    losses: Tensor  # [restarts], the attack's own objective at each restart's best point; nan where it has none
+    trace: Tensor | None = None  # [steps], the objective along the chosen restart
+    status: Status = Status.OK
+    notes: tuple[str, ...] = ()  # what the attack noticed about itself, a sentence each

@@ -1,0 +1,1 @@
+"""Models that have learned what images look like: densities for priors."""

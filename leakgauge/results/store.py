@@ -1,0 +1,255 @@
+"""Results on disk: one folder per audit, readable without torch and without any plugin, never unpickled.
+
+    ROOT/KEY/record.json            the record, plain JSON
+    ROOT/KEY/tensors.safetensors    its images: "truth", and "guess.TRIAL" for every trial
+
+A folder is written under a temporary name and renamed, so that it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import logging
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from leakgauge.auditing.record import Record, Trial
+from leakgauge.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from leakgauge.auditing.pipeline import Images
+
+RECORD, TENSORS, TRUTH, GUESS = "record.json", "tensors.safetensors", "truth", "guess."
+FINISHED = frozenset({"ok", "diverged", "out_of_scope"})
+"""The endings that stand; an audit that failed or ran out of time is run again."""
+STALE = 3600.0
+"""Seconds after which what a killed process had begun to write may be removed; writing takes a few."""
+
+log = logging.getLogger(__name__)
+
+
+@final
+@dataclass(frozen=True)
+class Store:
+    """The audits below one folder. Any number of processes may read and write it at the same time."""
+
+    root: Path
+
+    def open(self) -> None:
+        """Make the folder, and sure that it can be written to. Raises UsageError otherwise."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+            for path in self.root.glob(".partial-*"):
+                if time.time() - path.stat().st_mtime > STALE:
+                    shutil.rmtree(path, ignore_errors=True)
+        except OSError as error:
+            raise UsageError(
+                f"out: cannot write to {str(self.root)!r} ({error.strerror}), expected a folder; choose another one"
+            ) from error
+
+    def keys(self) -> list[str]:
+        """The keys of all audits, sorted; folders that hold no audit are passed over."""
+        try:
+            folders = [path for path in self.root.iterdir() if "." not in path.name and path.is_dir()]
+        except OSError as error:
+            raise UsageError(
+                f"{str(self.root)!r}: cannot be read ({error.strerror}), expected a folder with results; run an audit first"
+            ) from error
+        return sorted(path.name for path in folders if (path / RECORD).exists() or (path / TENSORS).exists())
+
+    def records(self) -> Iterator[Record]:
+        """All records, in the order of their keys. Raises UsageError as `load` does."""
+        return map(self.load, self.keys())
+
+    def load(self, key: str) -> Record:
+        """Read a record. Raises UsageError if it is missing, damaged or of another format."""
+        path = self.root / key / RECORD
+        try:
+            record = _adapter().validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise _damaged(path, error) from error
+        if record.key != key:
+            raise UsageError(f"{path}: holds the audit {record.key!r}, expected {key!r}; give the folder its name back")
+        return record
+
+    def images(self, key: str) -> dict[str, NDArray[np.float32]]:
+        """Read the images by name, each [n, *shape]; none for an audit that failed. Raises UsageError as `load` does."""
+        path = self.root / key / TENSORS
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise _damaged(path, error) from error
+
+    def has(self, key: str) -> bool:
+        """Whether an audit is finished and whole. Raises UsageError if it is damaged."""
+        if not (self.root / key).is_dir():
+            return False
+        record = self.load(key)
+        self.images(key)
+        return record.status in FINISHED
+
+    def save(self, record: Record, images: Images | None = None) -> None:
+        """Write an audit, whole or not at all. One that is finished is left as it is.
+
+        Raises UsageError if the disk is full or does not let itself be written to.
+        """
+        tensors = {} if images is None else {TRUTH: images.truth, **{GUESS + name: x for name, x in images.guesses.items()}}
+        partial = self.root / f".partial-{record.key}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        try:
+            partial.mkdir(parents=True)
+            _write(partial / RECORD, _adapter().dump_json(record, indent=2))
+            save_file({name: np.ascontiguousarray(value.detach().numpy()) for name, value in tensors.items()}, partial / TENSORS)
+            _sync(partial / TENSORS)
+            _sync(partial)
+            self._put(partial, record.key)
+            _sync(self.root)
+        except (OSError, SafetensorError) as error:
+            raise UsageError(
+                f"out: cannot write the audit {record.key!r} to {str(self.root)!r} ({_reason(error)}); "
+                "finished audits are kept: make room and run the same command again"
+            ) from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def discard_partial(self, key: str, pid: int) -> None:
+        """Remove what a process that was killed had begun to write."""
+        for path in self.root.glob(f".partial-{key}-{pid}-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def set_aside(self, key: str) -> Path:
+        """Rename a damaged audit, so that it can be run again and looked into; returns its new place."""
+        number = 1
+        while (aside := self.root / f"{key}.corrupt-{number}").exists():
+            number += 1
+        (self.root / key).rename(aside)
+        log.warning("the audit %s is damaged: set aside as %s", key, aside.name)
+        return aside
+
+    def to_csv(self, path: Path) -> None:
+        """Write one row per audit, trial and example, for tools of your own; the spec's values are columns `spec.*`."""
+        rows = [row for record in self.records() for row in _rows(record)]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def _put(self, partial: Path, key: str) -> None:
+        """Rename a complete folder to its key. A folder in its place is replaced, unless it is finished and whole."""
+        target, replaced = self.root / key, partial.with_name(f"{partial.name}-replaced")
+        while True:
+            try:
+                partial.rename(target)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+            else:
+                return
+            if self._stands(key):
+                return
+            with suppress(FileNotFoundError):  # another writer has just done the same: look again
+                target.rename(replaced)
+            shutil.rmtree(replaced, ignore_errors=True)
+
+    def _stands(self, key: str) -> bool:
+        try:
+            return self.has(key)
+        except UsageError:
+            return False
+
+
+def record_schema() -> dict[str, Any]:
+    """The JSON Schema of `record.json`."""
+    return _adapter().json_schema(mode="serialization")
+
+
+@cache
+def _adapter() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: Path) -> None:
+    """Make what was written outlive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _damaged(path: Path, error: Exception) -> UsageError:
+    return UsageError(
+        f"{path}: cannot be read ({_reason(error)}), expected what an audit wrote; delete the folder and run the audit again"
+    )
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case ValidationError():
+            first = error.errors(include_url=False)[0]
+            return " ".join([".".join(map(str, first["loc"])), first["msg"]]).strip()
+        case OSError(strerror=str() as text):
+            return text
+        case _:
+            return str(error).splitlines()[0]
+
+
+def _rows(record: Record) -> Iterator[dict[str, Any]]:
+    head: dict[str, Any] = {
+        "key": record.key,
+        "name": record.name,
+        "seed": record.seed,
+        "status": record.status,
+        "verdict": record.verdict.outcome,
+        **dict(_flat(record.spec, "spec")),
+    }
+    if not record.trials:
+        yield head
+    for name, trial in record.trials.items():
+        for example in range(record.setting.examples if record.setting else 0):
+            yield {**head, "trial": name, "trial_status": trial.status, "seconds": trial.seconds, **_example(trial, example)}
+
+
+def _example(trial: Trial, example: int) -> dict[str, Any]:
+    return {
+        "example": example,
+        **{name: values[example] for name, values in trial.scores.items()},
+        "rank": trial.ranks[example] if trial.ranks else None,
+        "label_accuracy": trial.label_accuracy,
+    }
+
+
+def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _flat(part, f"{name}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, part in enumerate(value):
+            yield from _flat(part, f"{name}.{index}")
+    else:
+        yield name, value
