@@ -101,7 +101,7 @@ def test_a_loss_of_ones_own():
 
 def test_the_criteria_are_the_users():
     strict = audit(criteria=lg.Criteria(threshold=200.0))
-    assert strict.verdict.outcome == "inconclusive"
+    assert strict.verdict.outcome == "partial leak"  # nothing reaches 200 dB, and no chance comes as near
     assert strict.record.setting.threshold == 200.0
 
 

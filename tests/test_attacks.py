@@ -51,7 +51,7 @@ from leakgauge.core.errors import OutOfScope, UsageError
 from leakgauge.core.protocols import Found
 from leakgauge.core.rng import stream
 from leakgauge.core.threat import ADAPTIVE, EAVESDROPPER, INFORMED, SERVER, observe, observe_update, protect
-from leakgauge.core.types import Batch, Status, no_tick
+from leakgauge.core.types import Batch, Capability, Status, ThreatModel, no_tick
 from leakgauge.data.faces import Faces
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.clipping import Clipping
@@ -265,8 +265,13 @@ def test_an_ungranted_count_is_told():
 
 def test_the_mean_image_is_the_mean_of_public_data_or_gray():
     case = sample(SMOOTH)
-    found = run(MeanImage(), case.observe(FedSGD())).batch
-    for image in found.x:
+    told = run(MeanImage(), case.observe(FedSGD())).batch
+    for image, label in zip(told.x, told.y, strict=True):
+        members = [x for x, y in zip(case.public.x, case.public.y, strict=True) if y == label] or list(case.public.x)
+        torch.testing.assert_close(image, sum(members) / len(members))
+    assert torch.equal(told.y, case.batch.y.sort().values)
+    untold = ThreatModel("public data", SERVER.grants | {Capability.PUBLIC_DATA})
+    for image in run(MeanImage(), case.observe(FedSGD(), threat=untold)).batch.x:
         torch.testing.assert_close(image, sum(case.public.x) / len(case.public))
     blind = run(MeanImage(), case.observe(FedSGD(), threat=SERVER)).batch.x
     assert torch.equal(blind, torch.full((2, 1, 8, 8), 0.5))

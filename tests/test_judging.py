@@ -153,12 +153,40 @@ def test_examples_of_another_shape_are_refused():
 # ---------------------------------------------------------------------------------------------------- ranks
 
 
+def standing(pool, guess):
+    """How far each picture [C, H, W] stands out by nearness to the guess, scale by scale, in plain numpy."""
+
+    def unexplained(x, g):
+        left = [((a - (a @ b) / max(b @ b, 1e-12) * b) ** 2).sum() for a, b in zip(x, g, strict=True)]
+        return max(np.sqrt(sum(left) / sum(a.size for a in x)), 1e-6)
+
+    def centered(x):
+        return [channel.ravel() - channel.mean() for channel in x]
+
+    def edges(x):
+        return [np.concatenate([np.diff(channel, axis=axis).ravel() for axis in (0, 1)]) for channel in x]
+
+    gains = [[-np.log(max(np.sqrt(((x - guess) ** 2).mean()), 1e-6)) for x in pool]]
+    for part in (centered, edges):
+        size = [max(np.sqrt(sum((a**2).sum() for a in part(x)) / sum(a.size for a in part(x))), 1e-6) for x in pool]
+        gains.append([np.log(all_of_it / unexplained(part(x), part(guess))) for x, all_of_it in zip(pool, size, strict=True)])
+    middles = [sorted(gain)[(len(gain) - 1) // 2] for gain in gains]
+    spreads = [1.4826 * sorted(abs(g - m) for g in gain)[(len(gain) - 1) // 2] for gain, m in zip(gains, middles, strict=True)]
+    return np.max([(np.array(g) - m) / s for g, m, s in zip(gains, middles, spreads, strict=True)], axis=0)
+
+
 def test_ranks_of_one_guess_against_a_loop():
     for seed in range(20):
         truth, guess, candidates = images(1, seed), images(1, seed + 50), images(9, seed + 99)
-        own = float((truth - guess).square().sum())
-        nearer = sum(float((candidate - guess[0]).square().sum()) < own for candidate in candidates)
-        assert judged(truth, guess, candidates).ranks.tolist() == [1 + nearer]
+        own, *others = standing(torch.cat([truth, candidates]).double().numpy(), guess[0].double().numpy())
+        nearer, ties = sum(other > own for other in others), sum(other == own for other in others)
+        assert judged(truth, guess, candidates).ranks.tolist() == [1 + nearer + (ties + 1) // 2]
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(0.2, 0.4), (0.05, 0.9), (-0.3, 0.6)])
+def test_no_gain_and_no_offset_hides_a_picture(gain, offset):
+    truth, candidates = images(3), images(40, seed=1)
+    assert judged(truth, gain * truth + offset, candidates).ranks.tolist() == [1, 1, 1]
 
 
 def flat(*values):

@@ -184,10 +184,13 @@ def test_verdict_stands_first_with_its_reason(kind, headline):
     assert "compliant" not in text
 
 
-def test_what_was_identified_but_not_recovered_is_not_called_rebuilt():
-    hidden = audited("safe", verdict=Verdict("leaks", "Ranks."))
-    assert words.IDENTIFIED in Page(render([hidden])).text
+def test_what_was_not_recovered_is_not_called_rebuilt():
+    hidden = audited("safe", verdict=Verdict("partial leak", "Ranks.", 0.001))
+    assert words.NEARER in Page(render([hidden])).text
     assert words.RECOVERED in Page(render([audited("leaks")])).text
+    trials = {**hidden.record.trials, ATTACK: replace(hidden.record.trials[ATTACK], label_chance=0.002)}
+    labels = replace(hidden, record=replace(hidden.record, trials=trials, verdict=Verdict("partial leak", "Labels.", 0.002)))
+    assert words.LABELED in Page(render([labels])).text
 
 
 def test_every_score_of_the_record_appears():
@@ -205,7 +208,7 @@ def test_every_score_of_the_record_appears():
             assert f"rank {rank}/100" in text
     assert "4 of 4 (100%)" in text  # recovered
     assert "95% interval 51% to 100%" in text  # Wilson, from any table
-    assert "p < 0.0001" in text
+    assert "p = 0.001" in text
     assert "50%" in text  # label accuracy
     for _, sentence in [*words.TRIALS.values()]:
         assert sentence in text

@@ -318,7 +318,7 @@ def test_canonical_writes_every_default_down_and_keeps_recipes_by_name():
     assert found["attack"]["name"] == "dlg"
     assert found["attack"]["restarts"] == 4
     assert found["attack"]["search"]["name"] == "lbfgs"
-    assert found["criteria"] == {"threshold": 20.0, "margin": 3.0, "candidates": 100, "alpha": 0.01}
+    assert found["criteria"] == {"threshold": 20.0, "margin": 3.0, "candidates": 1000, "alpha": 0.01}
     assert found["threat"] == {"name": "server", "grants": ["count", "procedure", "scale"]}
     assert list(found["metrics"]) == ["psnr", "ssim", "mse", "psnr_affine", "ssim_affine", "mse_affine"]
     assert found["training"]["steps"] == 0

@@ -160,10 +160,10 @@ def test_tuning_never_sees_the_secret():
     assert numbers(TRUTHS[0]) == secret, "or this test would not notice"
 
 
-def test_with_little_data_the_line_up_is_rehearsed_on_but_never_the_secret():
+def test_with_little_data_there_is_still_some_to_rehearse_on_but_never_the_secret():
     one = audit(data={"name": "test_tuning:Grays", "count": 12})
     held = rehearsals(one, 1)[0].parts.data.load()
-    assert numbers(held.x) == set(range(12)) - numbers(spec.prepare(one)[0].secret.x)
+    assert numbers(held.x) < set(range(12)) - numbers(spec.prepare(one)[0].secret.x)
     few = audit(data={"name": "test_tuning:Grays", "count": 5})
     assert "data: leaves 3 public examples beside the secret, expected at least 4" in told(tuned, few, LEVELS)
 
@@ -241,9 +241,9 @@ def test_a_metric_may_be_taken_against_what_the_client_trained_on():
     one = audit(defenses=["mixup"])
     plain, changed = (next(tried(one, LEVELS, by=by)) for by in ("worst", "worst_trained"))
     assert plain.scores != changed.scores
-    assert changed.scores == tuple(
-        statistics.fmean(each.trials[ATTACK].scores["worst_trained"]) for each in tuning.here(rehearsals(one, 2, {"worst"}))
-    )
+    scores = [each.trials[ATTACK].scores for each in tuning.here(rehearsals(one, 2, {"worst"}))]
+    assert sum("worst_trained" in each for each in scores) == 1  # one draw leaves its two examples as they are
+    assert changed.scores == tuple(statistics.fmean(each.get("worst_trained", each["worst"])) for each in scores)
 
 
 def test_what_a_rehearsal_scores():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import final
 
 import torch
+from torch import Tensor
 
 from leakgauge.attacks.labels.joint import Joint
 from leakgauge.attacks.likelihoods.uninformative import Uninformative
@@ -23,7 +24,8 @@ from leakgauge.core.types import Batch, Capability, Observation, Reconstruction,
 class MeanImage:
     """The mean of public images, or gray where there are none: the best blind guess under squared error.
 
-    Its labels are drawn by chance: those of public examples, or any class where there are none.
+    Where labels are granted it is the mean of each example's class, as far as there are public images of it. Else its labels are
+    drawn by chance: those of public examples, or any class where there are none.
     """
 
     @property
@@ -32,17 +34,23 @@ class MeanImage:
         return frozenset({Capability.COUNT})
 
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
-        """Return the same image for every example."""
+        """Return the same image for every example, or for every example of a class."""
         inputs, count = seen.model.inputs, seen.count
         like = next(iter(seen.update.delta.values()))
         tick(1.0)
         if seen.public is None:
             image = like.new_full(inputs.shape, (inputs.low + inputs.high) / 2)
-            labels = torch.randint(inputs.classes, (count,), generator=rng)
-        else:
-            image = seen.public.x.mean(dim=0)
+            labels = torch.randint(inputs.classes, (count,), generator=rng) if seen.labels is None else seen.labels
+            return _guess(Batch(image.expand(count, *inputs.shape).clone(), labels))
+        if seen.labels is None:
             labels = seen.public.y[torch.randint(len(seen.public), (count,), generator=rng).to(seen.public.y.device)]
-        return _guess(Batch(image.expand(count, *inputs.shape).clone(), labels))
+            return _guess(Batch(seen.public.x.mean(dim=0).expand(count, *inputs.shape).clone(), labels))
+        return _guess(Batch(torch.stack([_class_mean(seen.public, label) for label in seen.labels]), seen.labels))
+
+
+def _class_mean(public: Batch, label: Tensor) -> Tensor:
+    of_class = public.y == label
+    return (public.x[of_class] if bool(of_class.any()) else public.x).mean(dim=0)
 
 
 @final

@@ -11,6 +11,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from leakgauge.auditing.likeness import distances, nearness, structure
 from leakgauge.auditing.record import TRAINED
 from leakgauge.core.errors import LeakgaugeError, UsageError
 from leakgauge.core.protocols import Metric
@@ -43,9 +44,10 @@ def judge(
     Guesses come in no order, so they are matched one to one by least total squared error of pixels clamped to [0, 1]. A guess
     with a number that is not finite is never matched. Raises UsageError if the shapes of the examples differ.
 
-    A rank is 1 + the candidates strictly nearer to the guess than the truth is + half of those equally near, rounded up. For
-    several guesses "near" means near to the nearest of them, not to the matched one: the match is made with the truths in hand
-    and would favor them, whereas this treats truths and candidates alike, so that a guess that knows nothing gets uniform ranks.
+    A rank is 1 + the candidates nearer to the guess than the truth is + half of those equally near, rounded up. Near is what
+    `likeness` makes of it, on the scale where a picture stands out most: no gain and no offset hides it. For several guesses "near"
+    means near to the nearest of them, not to the matched one: the match is made with the truths in hand and would favor them,
+    whereas this treats truths and candidates alike, so that a guess that knows nothing gets uniform ranks.
 
     `trained` is what the client made of each secret before it trained, if it did: guesses are matched to that as well, by itself,
     and these scores are named psnr_trained and so on. It has no rank: a transformed image is told from candidates by its looks.
@@ -68,7 +70,7 @@ def judge(
         ranks = torch.full((len(truth),), count)
         if found.any():
             ranks[found] = _ranks(truth, _pixels(candidates), pixels[usable])[found]
-    return Judgement(assignment, matched, scores, ranks, count, _label_accuracy(secret.y, guess.y), unscored)
+    return Judgement(assignment, matched, scores, ranks, count, label_accuracy(secret.y, guess.y), unscored)
 
 
 def explain(unscored: Mapping[str, str]) -> Iterator[str]:
@@ -121,13 +123,15 @@ def _scores(
 
 
 def _ranks(truth: Tensor, candidates: Tensor, guess: Tensor) -> Tensor:
-    nearest = _distances(torch.cat([truth, candidates]), guess).amin(1)
-    own, others = nearest[: len(truth), None], nearest[None, len(truth) :]
-    nearer, ties = (others < own).sum(1), (others == own).sum(1)
+    pool = torch.cat([truth, candidates])
+    near = nearness({name: value.amin(1) for name, value in distances(pool, guess).items()}, structure(pool))
+    own, others = near[: len(truth), None], near[None, len(truth) :]
+    nearer, ties = (others > own).sum(1), (others == own).sum(1)
     return 1 + nearer + (ties + 1) // 2
 
 
-def _label_accuracy(secret: Tensor, guess: Tensor) -> float:
+def label_accuracy(secret: Tensor, guess: Tensor) -> float:
+    """The share of the true labels that a guess holds, both taken as multisets."""
     true, guessed = Counter(_classes(secret)), Counter(_classes(guess))
     return (true & guessed).total() / len(secret)
 

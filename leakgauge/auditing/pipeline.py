@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, final
 
 import torch
 from torch import Tensor
 
 from leakgauge.auditing.environment import environment
-from leakgauge.auditing.judging import explain, judge
+from leakgauge.auditing.evidence import Lineup, weigh
+from leakgauge.auditing.fidelity import in_units_of, mismatch
+from leakgauge.auditing.judging import explain, judge, label_accuracy
+from leakgauge.auditing.lineup import Sides, split
 from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, Record, Setting, Trial
 from leakgauge.auditing.rounds import Rounds, observe_rounds, trained_on
 from leakgauge.auditing.verdict import decide, diagnose
@@ -22,7 +25,19 @@ from leakgauge.core.errors import OutOfScope
 from leakgauge.core.protocols import Attack, Client, Defense, Metric
 from leakgauge.core.rng import stream
 from leakgauge.core.threat import ADAPTIVE, observe_update, protect, require
-from leakgauge.core.types import Batch, Capability, Model, Observation, ThreatModel, Tick, Update, no_tick, part_of
+from leakgauge.core.types import (
+    Batch,
+    Capability,
+    Inputs,
+    Model,
+    Observation,
+    Reconstruction,
+    ThreatModel,
+    Tick,
+    Update,
+    no_tick,
+    part_of,
+)
 
 Control = Literal["floor", "blind", "positive"]
 CONTROLS: frozenset[Control] = frozenset({"floor", "blind", "positive"})
@@ -34,13 +49,14 @@ CONTROLS: frozenset[Control] = frozenset({"floor", "blind", "positive"})
 class Criteria:
     """When a score counts as leakage: fixed before the attack, the same for every attack.
 
-    An example is recovered if its PSNR reaches `threshold` (dB) and exceeds every floor by `margin` (dB). The batch is
-    identified if so many truths rank first among `candidates` images that chance explains it with probability below `alpha`.
+    An example is recovered if its PSNR, plain or with brightness and contrast fitted, reaches `threshold` (dB) and exceeds by
+    `margin` (dB) that of every floor and of every other image. Whether the guesses know the secret at all is a test at level
+    `alpha`: how near they come to it, against up to `candidates` - 1 other images.
     """
 
     threshold: Positive = 20.0
     margin: NonNegative = 3.0
-    candidates: Count = 100
+    candidates: Count = 1000
     alpha: Share = 0.01
 
 
@@ -84,7 +100,10 @@ class Plan:
 @final
 @dataclass(frozen=True)
 class Images:
-    """What a report shows: each [n, *shape] on the CPU, guesses in the order of the truths they were matched to."""
+    """What a report shows: each [n, *shape] on the CPU, guesses in the order of the truths they were matched to.
+
+    Pixels are in [0, 1], whatever range the model takes.
+    """
 
     truth: Tensor
     guesses: Mapping[str, Tensor]  # trial -> pixels
@@ -113,26 +132,30 @@ class _Case:
 def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
     """Audit one update: attack it, run the controls, judge them all alike.
 
-    Raises UsageError if the attack needs what the threat model does not grant, or the update is not sound.
+    All trials are over before the first is judged, and before an objective is evaluated at the truth. Raises UsageError if the
+    attack needs what the threat model does not grant, or the update is not sound.
     """
     require(plan.attack.needs, plan.threat, f"the attack {type(plan.attack).__name__}")
     started = time.perf_counter()
-    decoy, candidates, public = _split(scene, plan)
-    cases = _cases(scene, plan, decoy)
+    is_labeled = Capability.LABELS in plan.threat
+    rng = stream(plan.seed, "public")
+    sides = split(scene.public, scene.secret, plan.criteria.candidates, is_labeled=is_labeled, rng=rng)
+    cases = _cases(scene, plan, sides.decoy)
+    tried: dict[str, _Tried] = {}
+    for done, (name, case) in enumerate(cases.items()):
+        seen = _observe(name, case, scene, plan, sides.held)
+        tried[name] = _attack(seen, case, plan, part_of(tick, done, len(cases)))
+    lineup = _lineup(scene, plan, sides.lineup, is_labeled=is_labeled)
     trials: dict[str, Trial] = {}
     guesses: dict[str, Tensor] = {}
     unscored: dict[str, str] = {}
-    sent = 0
-    for done, (name, case) in enumerate(cases.items()):
-        seen = _observe(name, case, scene, plan, public)
-        if name == ATTACK:
-            sent = sum(value.numel() for one in (seen, *seen.earlier) for value in one.update.delta.values())
-        part = part_of(tick, done, len(cases))
-        trials[name], guesses[name], missing = _attack_and_judge(seen, case, scene, plan, candidates, part)
+    for name, one in tried.items():
+        floors = [tried[floor].pixels(scene) for floor in (FLOOR, BLIND) if floor in tried and floor != name and name != BLIND]
+        trials[name], guesses[name], missing = _judged(one, scene, plan, lineup, floors, sides)
         unscored |= missing
     if "positive" in plan.controls and CONTROL not in trials:  # the audited attack already had every advantage
         trials[CONTROL], guesses[CONTROL] = trials[ATTACK], guesses[ATTACK]
-    setting = _setting(scene, plan, candidates, sent)
+    setting = _setting(scene, plan, lineup, tried, cases)
     record = Record(
         key="",
         name="",
@@ -146,13 +169,14 @@ def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
         environment=environment(scene.secret.x.device),
         diagnosis=(*diagnose(trials, setting), *explain(unscored)),
     )
-    return Outcome(record, Images(scene.secret.x.cpu(), guesses))
+    return Outcome(record, Images(_unit(scene.secret.x, scene.model.inputs), guesses))
 
 
 def _observe(name: str, case: _Case, scene: Scene, plan: Plan, public: Batch | None) -> Observation:
     if name == ATTACK and scene.update is not None:
         client = protect(plan.client, case.defenses if Capability.DEFENSE in case.threat else ())
-        return observe_update(scene.model, scene.update, threat=case.threat, client=client, labels=scene.secret.y, public=public)
+        update = in_units_of(client, scene.update, scene.model, case.batch) if Capability.SCALE in case.threat else scene.update
+        return observe_update(scene.model, update, threat=case.threat, client=client, labels=scene.secret.y, public=public)
     return observe_rounds(
         scene.model,
         case.batch,
@@ -179,40 +203,102 @@ def _cases(scene: Scene, plan: Plan, decoy: Batch | None) -> dict[str, _Case]:
     return cases
 
 
-def _split(scene: Scene, plan: Plan) -> tuple[Batch | None, Tensor | None, Batch | None]:
-    """Split other data, by chance, into a decoy batch, images to tell the truth from, and what an adversary may hold."""
-    if scene.public is None or len(scene.public) < 2 * len(scene.secret):
-        return None, None, scene.public
-    order = torch.randperm(len(scene.public), generator=stream(plan.seed, "public")).to(scene.public.x.device)
-    size, others = len(scene.secret), plan.criteria.candidates - 1
-    decoy, candidates, rest = order[:size], order[size : size + others], order[size + others :]
-    return scene.public[decoy], scene.public.x[candidates], scene.public[rest] if len(rest) else None
+@final
+@dataclass(frozen=True)
+class _Tried:
+    """What came of an attack: a guess, or the reason why there is none."""
+
+    case: _Case
+    seen: Observation
+    guess: Reconstruction | None
+    reason: str
+    seconds: float
+
+    def pixels(self, scene: Scene) -> Tensor:
+        """The guesses [m, *shape] in [0, 1] on the CPU; none where there is no guess."""
+        shape = scene.secret.x.shape[1:]
+        return torch.empty(0, *shape) if self.guess is None else _unit(self.guess.batch.x, scene.model.inputs).reshape(-1, *shape)
 
 
-def _attack_and_judge(
-    seen: Observation, case: _Case, scene: Scene, plan: Plan, candidates: Tensor | None, tick: Tick
-) -> tuple[Trial, Tensor, Mapping[str, str]]:
-    attack, started = repr(case.attack), time.perf_counter()
+def _attack(seen: Observation, case: _Case, plan: Plan, tick: Tick) -> _Tried:
+    started = time.perf_counter()
     try:
-        guess = case.attack.run(seen, rng=stream(plan.seed, "attack"), tick=tick)
-    except OutOfScope as reason:
-        nothing = torch.full_like(scene.secret.x, torch.nan).cpu()
-        return Trial(attack, "out_of_scope", time.perf_counter() - started, str(reason)), nothing, {}
-    seconds = time.perf_counter() - started
-    judged = judge(scene.secret, guess.batch, candidates=candidates, metrics=plan.metrics, trained=_trained(case, scene, plan))
-    at_truth = case.attack.loss_at(seen, case.batch) if isinstance(case.attack, Diagnosable) else torch.tensor(torch.nan)
+        guess, reason = case.attack.run(seen, rng=stream(plan.seed, "attack"), tick=tick), ""
+    except OutOfScope as error:
+        guess, reason = None, str(error)
+    return _Tried(case, seen, guess, reason, time.perf_counter() - started)
+
+
+def _unit(x: Tensor, inputs: Inputs) -> Tensor:
+    """Pixels in [0, 1] on the CPU, whatever range a model takes; what lies outside goes to its end, what is no number is nan."""
+    x = x.detach().cpu().float()
+    return torch.where(x.isfinite(), ((x - inputs.low) / (inputs.high - inputs.low)).clamp(0, 1), torch.nan)
+
+
+def _lineup(scene: Scene, plan: Plan, others: Batch | None, *, is_labeled: bool) -> Lineup:
+    trained = _trained(_Case(scene.secret, plan.attack, plan.threat, plan.defenses), scene, plan)
+    inputs, secret = scene.model.inputs, scene.secret
+    beside = secret[:0] if others is None else others
+    return Lineup(
+        truths=_unit(secret.x, inputs),
+        classes=secret.y.cpu() if is_labeled else torch.zeros(len(secret), dtype=torch.long),
+        others=_unit(beside.x, inputs),
+        other_classes=beside.y.cpu() if is_labeled else torch.zeros(len(beside), dtype=torch.long),
+        trained=None if trained is None else _unit(trained.x, inputs),
+    )
+
+
+def _judged(
+    tried: _Tried, scene: Scene, plan: Plan, lineup: Lineup, floors: Sequence[Tensor], sides: Sides
+) -> tuple[Trial, Tensor, Mapping[str, str]]:
+    case, inputs = tried.case, scene.model.inputs
+    if tried.guess is None:
+        nothing = torch.full_like(lineup.truths, torch.nan)
+        return Trial(repr(case.attack), "out_of_scope", tried.seconds, tried.reason), nothing, {}
+    guess = Batch(tried.pixels(scene), tried.guess.batch.y)
+    trained = _trained(case, scene, plan)
+    judged = judge(
+        Batch(lineup.truths, scene.secret.y),
+        guess,
+        candidates=None,
+        metrics=plan.metrics,
+        trained=None if trained is None else Batch(_unit(trained.x, inputs), trained.y),
+    )
+    evidence = weigh(lineup, guess.x, floors, threshold=plan.criteria.threshold, margin=plan.criteria.margin)
     trial = Trial(
-        attack,
-        guess.status.value,
-        seconds,
-        " ".join(guess.notes),
+        repr(case.attack),
+        tried.guess.status.value,
+        tried.seconds,
+        " ".join(tried.guess.notes),
         scores={name: _numbers(values) for name, values in judged.scores.items()},
-        ranks=None if judged.ranks is None else tuple(judged.ranks.tolist()),
+        ranks=None if evidence.ranks is None else tuple(evidence.ranks.tolist()),
+        chance=evidence.chance,
+        bars={name: _numbers(values) for name, values in evidence.bars.items()},
         label_accuracy=judged.label_accuracy,
-        losses=_numbers(guess.losses),
-        loss_at_truth=_numbers(at_truth.reshape(1))[0],
+        label_chance=_label_chance(judged.label_accuracy, guess.y, scene, case, sides, plan.seed),
+        losses=_numbers(tried.guess.losses),
+        loss_at_truth=_loss_at(tried, case.batch),
+        loss_blind=_loss_at(tried, replace(case.batch, x=torch.full_like(case.batch.x, (inputs.low + inputs.high) / 2))),
     )
     return trial, judged.matched.cpu(), judged.unscored
+
+
+def _loss_at(tried: _Tried, batch: Batch) -> float | None:
+    attack = tried.case.attack
+    return _numbers(attack.loss_at(tried.seen, batch).reshape(1))[0] if isinstance(attack, Diagnosable) else None
+
+
+def _label_chance(accuracy: float, guessed: Tensor, scene: Scene, case: _Case, sides: Sides, seed: int) -> float | None:
+    """The share of batches of other examples whose labels agree with the guess as well as the secret's do, this one included."""
+    if Capability.LABELS in case.threat or scene.public is None or len(scene.public) < len(scene.secret):
+        return None
+    rng, size = stream(seed, "labels"), len(scene.secret)
+    others = (scene.public.y.cpu()[torch.randperm(len(scene.public), generator=rng)[:size]] for _ in range(_DRAWS))
+    as_good = sum(label_accuracy(other, guessed) >= accuracy for other in others)
+    return (1 + as_good) / (1 + _DRAWS)
+
+
+_DRAWS = 999
 
 
 def _trained(case: _Case, scene: Scene, plan: Plan) -> Batch | None:
@@ -221,8 +307,13 @@ def _trained(case: _Case, scene: Scene, plan: Plan) -> Batch | None:
     return trained_on(scene.model, scene.secret, client=plan.client, defenses=case.defenses, seed=plan.seed)
 
 
-def _setting(scene: Scene, plan: Plan, candidates: Tensor | None, sent: int) -> Setting:
+def _setting(scene: Scene, plan: Plan, lineup: Lineup, tried: Mapping[str, _Tried], cases: Mapping[str, _Case]) -> Setting:
     names = scene.class_names or tuple(str(label) for label in range(scene.model.inputs.classes))
+    seen, control = tried[ATTACK].seen, cases.get(CONTROL)
+    wrong = ""
+    if scene.update is not None:
+        wrong = mismatch(scene.update, scene.model, scene.secret, client=plan.client, defenses=plan.defenses, seed=plan.seed)
+    is_same = not plan.defenses and not wrong and control is not None and control.attack.needs <= plan.threat.grants
     return Setting(
         threat=plan.threat.name,
         granted=tuple(sorted(plan.threat.grants)),
@@ -232,13 +323,16 @@ def _setting(scene: Scene, plan: Plan, candidates: Tensor | None, sent: int) -> 
         classes=scene.model.inputs.classes,
         class_names=tuple(names[int(label)] for label in scene.secret.y),
         parameters=sum(value.numel() for value in scene.model.params.values()),
-        sent=sent,
+        sent=sum(value.numel() for one in (seen, *seen.earlier) for value in one.update.delta.values()),
         client=repr(plan.client) if scene.update is None else f"{plan.client!r}, for floor and controls; the update was recorded",
         defenses=tuple(repr(defense) for defense in plan.defenses),
         rounds=plan.rounds.count,
-        candidates=None if candidates is None else len(candidates) + 1,
+        candidates=len(lineup.others) + 1 if len(lineup.others) else None,
+        least_chance=lineup.least_chance if len(lineup.others) else None,
         threshold=plan.criteria.threshold,
         margin=plan.criteria.margin,
+        is_same_update=is_same,
+        mismatch=wrong,
     )
 
 

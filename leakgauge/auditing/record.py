@@ -7,7 +7,7 @@ from typing import Any, Literal, final
 
 SCHEMA_VERSION: Literal[1] = 1
 
-Outcome = Literal["leaks", "no leak found by these attacks", "inconclusive"]
+Outcome = Literal["leaks", "partial leak", "no leak found by these attacks", "inconclusive"]
 Ending = Literal["ok", "diverged", "out_of_scope", "failed", "timed_out"]
 Numbers = tuple[float | None, ...]
 """One number per example; None where there is none (not matched, not finite)."""
@@ -16,10 +16,14 @@ Numbers = tuple[float | None, ...]
 @final
 @dataclass(frozen=True)
 class Verdict:
-    """The answer, and the sentence that says why."""
+    """The answer, and the sentence that says why.
+
+    `p_value` is the chance of evidence as strong as this without a leak; None where nothing was tested.
+    """
 
     outcome: Outcome
     reason: str
+    p_value: float | None = None
 
 
 @final
@@ -32,10 +36,14 @@ class Trial:
     seconds: float
     message: str = ""
     scores: dict[str, Numbers] = field(default_factory=dict)  # metric -> [n]
-    ranks: tuple[int, ...] | None = None  # [n], 1 is best
+    ranks: tuple[int, ...] | None = None  # [n], of each secret in the line-up, 1 is best
+    chance: float | None = None  # that guesses without knowledge come as near; None where there was nothing to compare with
+    bars: dict[str, Numbers] = field(default_factory=dict)  # metric -> [n], what a score must reach to count as recovered
+    label_chance: float | None = None  # that labels of other batches of the pool agree as well; None where they were granted
     label_accuracy: float | None = None
     losses: Numbers = ()  # [restarts], the attack's own
-    loss_at_truth: float | None = None  # the attack's objective at the secret, computed after the attack, for diagnosis
+    loss_at_truth: float | None = None  # the attack's objective at the secret, computed after all trials
+    loss_blind: float | None = None  # the same objective at the blind guess
 
 
 @final
@@ -58,6 +66,10 @@ class Setting:
     threshold: float  # dB
     margin: float  # dB above the floor
     rounds: int = 1  # in which the batch was seen
+    least_chance: float | None = None  # the smallest that ranks in the line-up can show
+    is_same_update: bool = False  # whether the positive control saw the update that the attack saw, and needed no more grants
+    mismatch: str = ""  # why the recorded update is not one that this client makes of this batch; empty if it may be
+    unused: tuple[str, ...] = ()  # what the adversary was granted and the attack did not use
 
 
 @final

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STYLES: dict[Outcome | Result | Ruling, str] = {
     "leaks": "bold red",
+    "partial leak": "bold red",
     "no leak found by these attacks": "bold green",
     "inconclusive": "bold yellow",
     "pass": "bold green",

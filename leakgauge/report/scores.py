@@ -8,7 +8,7 @@ from typing import final
 
 from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, TRAINED, Record, Setting, Trial
 from leakgauge.auditing.verdict import recovered_examples
-from leakgauge.core.statistics import identification_p_value, wilson
+from leakgauge.core.statistics import wilson
 from leakgauge.report import words
 from leakgauge.report.numbers import Cell, duration, nothing, p_value, plural, present, share, summary
 
@@ -93,14 +93,14 @@ def _identified(trial: Trial, setting: Setting) -> Cell:
         return nothing(_unscored(trial))
     first = sum(rank == 1 for rank in trial.ranks)
     ranks = ", ".join(str(rank) for rank in trial.ranks[:8]) + (", …" if len(trial.ranks) > 8 else "")
-    chance = p_value(identification_p_value(trial.ranks, setting.candidates))
-    return Cell(f"{first} of {len(trial.ranks)}", f"{'ranks' if len(trial.ranks) > 1 else 'rank'} {ranks}; {chance}")
+    chance = "" if trial.chance is None else f"; {p_value(trial.chance)}"
+    return Cell(f"{first} of {len(trial.ranks)}", f"{'ranks' if len(trial.ranks) > 1 else 'rank'} {ranks}{chance}")
 
 
 def _labels_right(trial: Trial) -> Cell:
     if trial.label_accuracy is None:
         return nothing("the guess holds no labels" if trial.scores else _unscored(trial))
-    return Cell(share(trial.label_accuracy))
+    return Cell(share(trial.label_accuracy), "" if trial.label_chance is None else p_value(trial.label_chance))
 
 
 def _ending(trial: Trial) -> str:
@@ -120,13 +120,13 @@ def _absent(name: str, record: Record) -> str:
 
 
 def _criterion(setting: Setting) -> str:
-    return f"at {setting.threshold:g} dB or more, and {setting.margin:g} dB above every floor"
+    return f"at {setting.threshold:g} dB or more, and {setting.margin:g} dB above every floor and every other image"
 
 
 def _odds(setting: Setting) -> str:
     if setting.candidates is None:
         return ""
-    return f"among {setting.candidates} images; by chance {100 / setting.candidates:.2g}% each"
+    return f"among {setting.candidates} images, by how near they are to the guesses and not to the floors; with the chance of this"
 
 
 def _notes(record: Record, metrics: list[str]) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from typing import Any, final
 import yaml
 
 from leakgauge.auditing.record import ATTACK, Outcome, Record, Setting
-from leakgauge.auditing.verdict import recovered_examples
 from leakgauge.core.threat import NAMED
 from leakgauge.report import words
 from leakgauge.report.chart import psnr_chart
@@ -118,10 +117,16 @@ def anchor_for(record: Record, place: int) -> str:
 def _meaning(record: Record) -> str:
     if record.status in ("failed", "timed_out"):
         return words.UNFINISHED
-    if record.verdict.outcome == "leaks":
-        recovered = record.setting is not None and recovered_examples(ATTACK, record.trials, record.setting)
-        return words.RECOVERED if recovered else words.IDENTIFIED
-    return words.HELD if record.verdict.outcome == "no leak found by these attacks" else words.OPEN
+    match record.verdict.outcome:
+        case "leaks":
+            return words.RECOVERED
+        case "partial leak":
+            is_of_labels = ATTACK in record.trials and record.verdict.p_value == record.trials[ATTACK].label_chance
+            return words.LABELED if is_of_labels else words.NEARER
+        case "inconclusive":
+            return words.OPEN
+        case _:
+            return words.HELD
 
 
 def _attacked(record: Record) -> str:

@@ -6,26 +6,36 @@ from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, Ending, Out
 
 TITLES: dict[Outcome, str] = {
     "leaks": "Leaks",
+    "partial leak": "Partial leak",
     "no leak found by these attacks": "No leak found by these attacks",
     "inconclusive": "Inconclusive",
 }
 
 SHORT: dict[Outcome, str] = {**TITLES, "no leak found by these attacks": "No leak found"}
 
-TONES: dict[Outcome, str] = {"leaks": "bad", "no leak found by these attacks": "calm", "inconclusive": "unsure"}
+TONES: dict[Outcome, str] = {
+    "leaks": "bad",
+    "partial leak": "bad",
+    "no leak found by these attacks": "calm",
+    "inconclusive": "unsure",
+}
 """Outcome to the CSS class that colors it."""
 
 RECOVERED = (
     "What leaves the client is enough to rebuild private examples: whoever sees this update, and has what is listed under "
     "“The adversary”, can do what is shown below."
 )
-IDENTIFIED = (
-    "What leaves the client is enough to tell which images it was trained on, even where the rebuilt picture is poor: whoever "
-    "holds a set of candidate images can single out the private ones."
+NEARER = (
+    "What leaves the client says more of the private pictures than chance explains, although none is rebuilt: an attack that makes "
+    "more of it, or a set of candidate images, may do the rest. Look at the pictures below before you call it harmless."
+)
+LABELED = (
+    "What leaves the client gives away which classes the private examples are of, though not the pictures. Where a class is a "
+    "diagnosis, that is the secret."
 )
 HELD = (
-    "The attack did no better with this update than without it, although the same kind of attack does succeed on an undefended "
-    "update. Read this as evidence about the attacks that were tried: a stronger one may still succeed."
+    "The guesses were tested against chance and did not pass, and the positive control did. Read this as evidence about the "
+    "attacks that were tried: a stronger one may still succeed."
 )
 OPEN = (
     "This audit cannot tell whether what leaves the client gives private data away. Do not read it as safe: read the reason, "

@@ -26,7 +26,7 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="Policy")
 
-    forbid: tuple[Outcome, ...] = Field(("leaks",), description="Verdicts that fail.")
+    forbid: tuple[Outcome, ...] = Field(("leaks", "partial leak"), description="Verdicts that fail.")
     max: dict[str, Limit] = Field(
         {},
         description="The most that is accepted: of a metric in any example (psnr, ssim), or of recovered_share, identified_share, "

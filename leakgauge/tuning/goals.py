@@ -24,7 +24,7 @@ _ELSEWHERE = frozenset({"search", "restarts", "enough"})
 class Goal:
     """A metric of the audit, or "loss"; and whether more of it is better.
 
-    With "_trained" behind its name, a metric is taken against what the client trained on.
+    With "_trained" behind its name, a metric is taken against what the client trained on, which may be the examples as they are.
     """
 
     name: str
@@ -45,8 +45,9 @@ class Goal:
             return None
         if self.name == LOSS:
             return min((loss for loss in trial.losses if loss is not None), default=None)
-        values = [value for value in trial.scores.get(self.name, ()) if value is not None]
-        return fmean(values) if values and len(values) == len(trial.scores[self.name]) else None
+        scores = trial.scores.get(self.name, trial.scores.get(self.metric, ()))
+        values = [value for value in scores if value is not None]
+        return fmean(values) if values and len(values) == len(scores) else None
 
     def merit(self, scores: Sequence[float | None]) -> float:
         """The median over rehearsals, turned so that more is better; one without a score counts as the worst, -inf."""

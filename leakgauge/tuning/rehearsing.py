@@ -6,10 +6,12 @@ from typing import Any, final
 
 import torch
 
+from leakgauge.auditing.lineup import split
 from leakgauge.core.algorithm import Count, algorithm
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Data, Pool
 from leakgauge.core.rng import stream
+from leakgauge.core.types import Capability
 from leakgauge.spec import AuditSpec, Draw, canonical, divide, parse
 
 
@@ -25,18 +27,18 @@ class Held:
     data: Data
     batch: Draw
     seed: int = 0
-    candidates: Count = 100
+    candidates: Count = 1000
     is_trained: bool = False
+    is_labeled: bool = False  # whether the threat model grants labels, which decoy and line-up then share
 
     def load(self) -> Pool:
         """Return the examples. Raises UsageError if they are fewer than twice a batch."""
         pool = self.data.load()
         secret, _, public = divide(pool, self.batch, self.seed, is_trained=self.is_trained)
         size = len(secret)
-        # The order in which an audit takes decoy and line-up; a test holds the two together.
-        order = torch.randperm(len(public), generator=stream(self.seed, "public"))
-        rest = order[size + self.candidates - 1 :]
-        held = public[rest if len(rest) >= 2 * size else order]
+        rng = stream(self.seed, "public")
+        rest = split(public, secret, self.candidates, is_labeled=self.is_labeled, rng=rng).held
+        held = rest if rest is not None and len(rest) >= 2 * size else public
         if len(held) < 2 * size:
             raise UsageError(
                 f"data: leaves {len(held)} public examples beside the secret, expected at least {2 * size} to rehearse on; "
@@ -59,6 +61,7 @@ def rehearsals(spec: AuditSpec, batches: int, metrics: frozenset[str] = frozense
         seed=parts.seed,
         candidates=parts.criteria.candidates,
         is_trained=parts.training.steps > 0,
+        is_labeled=Capability.LABELS in parts.threat,
     )
     document: dict[str, Any] = {
         **canonical(spec),
