@@ -51,8 +51,8 @@ def train(model: Model, data: Batch, training: Training, *, rng: Rng, tick: Tick
     for step, batch in zip(range(training.steps), _mini_batches(data, training.batch_size, rng), strict=False):
         gradient, buffers = loss_gradient(replace(model, params=params, buffers=buffers), batch, training=True)
         gradient = tree.apply(lambda g, p: g + training.weight_decay * p, gradient, params)
-        velocity = tree.apply(lambda v, g: training.momentum * v + g, velocity, gradient)
-        params = tree.apply(lambda p, v: p - training.learning_rate * v, params, velocity)
+        velocity = tree.apply(lambda g, v: training.momentum * v + g, gradient, velocity)
+        params = {**params, **tree.apply(lambda v, p: p - training.learning_rate * v, velocity, params)}
         if not bool(tree.squared_norm(params).isfinite()):
             raise UsageError(
                 f"training.learning_rate: got {training.learning_rate}, which diverged at step {step + 1} of {training.steps}, "

@@ -8,7 +8,7 @@ from typing import Literal, final
 
 import torch
 
-from leakgauge.clients.gradients import MeanGradient
+from leakgauge.clients.gradients import MeanGradient, factor
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.core import tree
 from leakgauge.core.algorithm import Count, algorithm
@@ -35,18 +35,21 @@ class FedAvg:
     gradient: GradientRule = MeanGradient()
 
     def __call__(self, model: Model, batch: Batch, /, *, rng: Rng | None = None) -> Update:
-        """Return before minus after; differentiable through every local step where the batch is."""
+        """Return before minus after of what is trained; differentiable through every local step where the batch is."""
         attached = is_replayed(batch)
         current = model
         state: Mapping[str, Params] = {}
-        steps = 0
+        sizes: list[int] = []
         for part in self._mini_batches(batch, rng):
             values, buffers = self.gradient(current, part, training=self.batchnorm == "train", rng=rng)
-            params, state = self.optimizer.step(current.params, values, state)
-            current = replace(current, params=params if attached else tree.detach(params), buffers=buffers)
-            steps += 1
-        delta = tree.apply(torch.sub, model.params, current.params)
-        scale = self.optimizer.learning_rate * steps if self.optimizer.is_plain else None
+            params, state = self.optimizer.step({name: current.params[name] for name in values}, values, state)
+            moved = params if attached else tree.detach(params)
+            current = replace(current, params={**current.params, **moved}, buffers=buffers)
+            sizes.append(len(part))
+        # What no step has touched is the very tensor of the model: it was not trained, and is not sent.
+        delta = {name: model.params[name] - value for name, value in current.params.items() if value is not model.params[name]}
+        total = factor(self.gradient, model, sizes) if self.optimizer.is_plain else None
+        scale = None if total is None else self.optimizer.learning_rate * total
         return Update(delta=delta, examples=len(batch), scale=scale, buffers=current.buffers)
 
     def deviation(self, examples: int, /) -> float:

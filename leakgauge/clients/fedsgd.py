@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, final
 
-from leakgauge.clients.gradients import MeanGradient
+from leakgauge.clients.gradients import MeanGradient, factor
 from leakgauge.core.algorithm import algorithm
 from leakgauge.core.belief import Noisy
 from leakgauge.core.protocols import GradientRule
@@ -25,9 +25,9 @@ class FedSGD:
     gradient: GradientRule = MeanGradient()
 
     def __call__(self, model: Model, batch: Batch, /, *, rng: Rng | None = None) -> Update:
-        """Return the gradient, with scale 1."""
+        """Return the gradient, with scale 1 for a mean loss."""
         values, buffers = self.gradient(model, batch, training=self.batchnorm == "train", rng=rng)
-        return Update(delta=values, examples=len(batch), scale=1.0, buffers=buffers)
+        return Update(delta=values, examples=len(batch), scale=factor(self.gradient, model, [len(batch)]), buffers=buffers)
 
     def deviation(self, examples: int, /) -> float:
         """Return the standard deviation of the noise in every number: that of the gradient rule."""

@@ -48,6 +48,16 @@ class Adjustable(Protocol):
         ...
 
 
+@runtime_checkable
+class Averaging(Protocol):
+    """A gradient rule that averages the gradients of single examples itself, however the loss puts examples together."""
+
+    @property
+    def averages(self) -> bool:
+        """True."""
+        ...
+
+
 class Bound(NamedTuple):
     """A likelihood for one observation, the replay that goes with it, and what was noticed, a sentence each."""
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import torch
 
+from leakgauge.core.errors import UsageError
+from leakgauge.core.guarding import guarded
 from leakgauge.core.types import Batch, Model, Params
 
 
@@ -22,15 +24,28 @@ def is_replayed(batch: Batch) -> bool:
 
 
 def loss_gradient(model: Model, batch: Batch, *, training: bool = False) -> Gradient:
-    """Return the gradient of the mean loss with respect to the parameters.
+    """Return the gradient of the loss with respect to the parameters that are trained and have a part in it.
 
+    As in PyTorch, a parameter that is frozen or that the forward pass leaves unused has no gradient: its name is missing.
     `training` chooses BatchNorm's mode: batch statistics (and updated buffers) or running ones. The result stays attached to
-    the batch when the batch requires a gradient.
+    the batch when the batch requires a gradient. Raises UsageError where nothing is trained, and for whatever the model raises.
     """
     attached = is_replayed(batch)
     with torch.enable_grad():
-        leaves = {name: value if value.requires_grad else value.detach().requires_grad_() for name, value in model.params.items()}
+        leaves = {name: value if value.requires_grad else value.detach().requires_grad_() for name, value in model.trained.items()}
         buffers = {name: value.clone() for name, value in model.buffers.items()} if training else model.buffers
-        loss = model.loss(model.forward(leaves, buffers, batch.x, training=training), batch.y)
-        values = torch.autograd.grad(loss, list(leaves.values()), create_graph=attached)
-    return Gradient(dict(zip(leaves, values, strict=True)), buffers)
+        logits = model.forward({**model.params, **leaves}, buffers, batch.x, training=training)
+        loss = model.loss_of(logits, batch.y)
+        if not loss.requires_grad:
+            raise UsageError(
+                "model: its loss depends on no parameter that is trained, expected at least one; "
+                "take out detach or no_grad, or call requires_grad_(True) on a layer that the forward pass uses"
+            )
+        with guarded("model backward", "mend the network or the loss, which has to be differentiable"):
+            values = torch.autograd.grad(loss, list(leaves.values()), create_graph=attached, allow_unused=True)
+    gradient = {name: value for name, value in zip(leaves, values, strict=True) if value is not None}
+    if not gradient:
+        raise UsageError(
+            "model: the forward pass uses none of the parameters that are trained, expected at least one; unfreeze one that it uses"
+        )
+    return Gradient(gradient, buffers)

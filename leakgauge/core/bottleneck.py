@@ -84,7 +84,7 @@ def bottleneck_gradient(model: Model, batch: Batch, noise: Tensor, *, beta: floa
     encoded: list[Tensor] = []
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        return model.loss(logits, labels) + beta * divergence(encoded.pop())
+        return model.loss_of(logits, labels) + beta * divergence(encoded.pop())
 
     with _listening(model, encoded):
         noisy = replace(model, buffers={**model.buffers, name: noise}, loss=loss)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Protocol, final
 
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from leakgauge.core.errors import UsageError
+from leakgauge.core.guarding import guarded, told
+from leakgauge.core.outputs import logits_in
+from leakgauge.core.reduction import Reduction, reduction
 
 Params = Mapping[str, Tensor]
 Rng = torch.Generator
@@ -86,7 +90,10 @@ class Batch:
 @final
 @dataclass(frozen=True)
 class Model:
-    """A network with its weights as values: `net` gives the architecture, `params` and `buffers` the numbers."""
+    """A network with its weights as values: `net` gives the architecture, `params` and `buffers` the numbers.
+
+    Parameters that require no gradient in `net` are frozen: no client trains them.
+    """
 
     net: nn.Module
     params: Params
@@ -94,15 +101,64 @@ class Model:
     loss: Loss
     inputs: Inputs
 
+    @property
+    def frozen(self) -> frozenset[str]:
+        """The names of the parameters that are not trained."""
+        return frozenset(name for name, value in self.net.named_parameters() if not value.requires_grad)
+
+    @property
+    def trained(self) -> Params:
+        """The parameters that are trained. Raises UsageError where all are frozen."""
+        frozen = self.frozen
+        if not self.params.keys() - frozen:
+            raise UsageError(
+                f"model: none of its {len(self.params)} parameters is trained, expected at least one; "
+                "call requires_grad_(True) on those that the client trains"
+            )
+        return {name: value for name, value in self.params.items() if name not in frozen}
+
     def logits(self, x: Tensor) -> Tensor:
         """Evaluation-mode outputs [n, classes] for pixels [n, *shape]."""
         return self.forward(self.params, self.buffers, x, training=False)
 
     def forward(self, params: Params, buffers: Params, x: Tensor, *, training: bool) -> Tensor:
-        """Outputs [n, classes] for pixels under the given weights; in training mode `buffers` are updated in place."""
+        """Outputs [n, classes] for pixels under the given weights; in training mode `buffers` are updated in place.
+
+        Raises UsageError for whatever the network raises, and for outputs without logits.
+        """
         if self.net.training is not training:
             self.net.train(training)
-        return functional_call(self.net, {**params, **buffers}, (self.inputs.normalize(x),))  # type: ignore[no-any-return]
+        with guarded("model forward", "mend the network, or pass it what it takes"):
+            output = functional_call(self.net, {**params, **buffers}, (self.inputs.normalize(x),))
+        return logits_in(output, len(x), self.inputs.classes)
+
+    def loss_of(self, logits: Tensor, y: Tensor) -> Tensor:
+        """The loss, a scalar, of logits [n, classes] for classes [n] or soft labels [n, classes].
+
+        Raises UsageError for whatever the loss raises, and for one that gives no single number.
+        """
+        try:
+            with guarded("loss", "mend it, or pass one that takes logits [n, classes] and classes [n]"):
+                value: object = self.loss(logits, y)
+        except UsageError as error:
+            if error.__cause__ is None or not y.is_floating_point():
+                raise
+            raise UsageError(
+                f"loss: takes no soft labels [n, classes], it raised {told(error.__cause__)}, expected one that does for labels that "
+                "are searched (joint) or mixed (mixup); set the attack's labels to known or idlg, or pass such a loss"
+            ) from error
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            got = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise UsageError(f"loss: gives {got}, expected one number for a batch; set its reduction to 'mean'")
+        return value
+
+    def factor(self, examples: int) -> float | None:
+        """What multiple of the mean over so many examples the loss of a batch is: 1, or their number; None where it is neither."""
+        return None if self._reduction is None else float(examples) if self._reduction == "sum" else 1.0
+
+    @cached_property
+    def _reduction(self) -> Reduction | None:
+        return reduction(self.loss, self.inputs.classes, next(iter(self.params.values())))
 
     def to(self, device: torch.device | str) -> Model:
         """Return the model with its weights on a device."""
@@ -118,8 +174,9 @@ class Model:
 class Update:
     """What a client sends, with the sign of a gradient: for local training, weights before minus after.
 
-    `scale` is the factor on a mean gradient where one is defined: 1 for a gradient, learning rate times local steps for
-    plain local SGD, None where it is unknown or undefined (adaptive optimizers).
+    `scale` is the factor on a mean gradient where one is defined: 1 for a gradient, learning rate times local steps for plain local
+    SGD, times the examples for a loss that is their sum; None where it is unknown or undefined (adaptive optimizers, class weights).
+    What a client does not train (frozen or unused parameters), and what it keeps to itself, is missing.
     """
 
     delta: Params

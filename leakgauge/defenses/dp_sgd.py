@@ -10,8 +10,9 @@ from torch.func import grad, vmap
 
 from leakgauge.core import tree
 from leakgauge.core.algorithm import NonNegative, Positive, algorithm
-from leakgauge.core.autodiff import Gradient, is_replayed
+from leakgauge.core.autodiff import Gradient, is_replayed, loss_gradient
 from leakgauge.core.errors import UsageError
+from leakgauge.core.guarding import guarded
 from leakgauge.core.rng import normal_like
 from leakgauge.core.types import Batch, Client, Model, Params, Rng
 from leakgauge.defenses.transformed import exchange_gradient
@@ -33,6 +34,11 @@ class DPSGD:
     def protect(self, client: Client, /) -> Client:
         """Return the client with this gradient rule. Raises UsageError where its rule cannot be exchanged."""
         return exchange_gradient(client, self)
+
+    @property
+    def averages(self) -> bool:
+        """A sum over examples and their mean are the same to it."""
+        return True
 
     def deviation(self, examples: int, /) -> float:
         """Return the standard deviation of the noise in every number."""
@@ -57,10 +63,16 @@ class DPSGD:
 
 
 def _per_example(model: Model, batch: Batch) -> Params:
-    def loss(params: Params, x: Tensor, y: Tensor) -> Tensor:
-        return model.loss(model.forward(params, model.buffers, x[None], training=False), y[None])
+    # Unlike autograd, grad gives zeros for what the forward pass leaves unused, to which noise would be added and sent.
+    used = loss_gradient(model, Batch(batch.x[:1].detach(), batch.y[:1].detach())).params
+    trained = {name: model.params[name] for name in used}
 
-    return vmap(grad(loss), in_dims=(None, 0, 0))(dict(model.params), batch.x, batch.y)  # type: ignore[no-any-return]
+    def loss(params: Params, x: Tensor, y: Tensor) -> Tensor:
+        logits = model.forward({**model.params, **params}, model.buffers, x[None], training=False)
+        return model.loss_of(logits, y[None])
+
+    with guarded("model backward", "dp_sgd needs a gradient for each example (torch.func.vmap); change the layer that has none"):
+        return vmap(grad(loss), in_dims=(None, 0, 0))(trained, batch.x, batch.y)  # type: ignore[no-any-return]
 
 
 def _check_independent(model: Model, training: bool) -> None:

@@ -77,9 +77,10 @@ class Unrolled:
         for step in range(self.steps if self.epochs is None else self.epochs * len(parts) // len(copies)):
             slopes = loss_gradient(model, batch[parts[step % len(parts)]], training=self.batchnorm == "train").params
             if self.optimizer is not None:
-                slopes, state = _direction(self.optimizer, model.params, slopes, state)
-            model = replace(model, params=tree.apply(lambda value, slope: value - rate * slope, model.params, slopes))
-        return tree.apply(torch.sub, seen.model.params, model.params)
+                slopes, state = _direction(self.optimizer, {name: model.params[name] for name in slopes}, slopes, state)
+            moved = tree.apply(lambda slope, value: value - rate * slope, slopes, model.params)
+            model = replace(model, params={**model.params, **moved})
+        return {name: seen.model.params[name] - model.params[name] for name in slopes}
 
     def _matched(self, seen: Observation, batch: Batch) -> Tensor:
         """The rate at which the update is as long as the one that was seen, by repeated proportion."""
