@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +18,10 @@ from leakgauge.auditing.rounds import Rounds
 from leakgauge.core import tree
 from leakgauge.core.devices import device_named
 from leakgauge.core.errors import UsageError
+from leakgauge.core.intake import taken_in
+from leakgauge.core.isolation import copied
 from leakgauge.core.protocols import Attack, Client, Defense
-from leakgauge.core.threat import threat_named
+from leakgauge.core.threat import copies, threat_named
 from leakgauge.core.types import Batch, Inputs, Loss, Model, ThreatModel, Update
 from leakgauge.spec import DEFAULTS, build
 
@@ -108,10 +109,12 @@ def audit(
     where = device_named(device)
     secret = _examples("batch", batch)
     victim = model if isinstance(model, Model) else _model(model, secret, inputs, loss)
+    secret = _as_precise(secret, victim)
     _check("batch", victim, secret)
-    others = None if public is None else _examples("public", public)
+    others = None if public is None else _as_precise(_examples("public", public), victim)
     if others is not None:
         _check("public", victim, others)
+        others = others[~copies(others.x, secret.x)]
     if class_names and len(class_names) != victim.inputs.classes:
         raise UsageError(f"class_names: got {len(class_names)}, expected {victim.inputs.classes}, one for each output of the model")
     if not isinstance(defenses, Sequence) or isinstance(defenses, str):
@@ -143,6 +146,7 @@ def _recorded(update: Update, model: Model, secret: Batch, plan: Plan, where: to
     """Check a recorded update against the audit, and take it to the device; a count that it does not hold is that of the batch."""
     if not isinstance(update, Update):
         raise UsageError(f"update: got {type(update).__name__}, expected an Update; make one with update_between(before, after)")
+    update = taken_in(update, model)
     if update.examples not in (None, len(secret)):
         raise UsageError(
             f"update: is of {update.examples} examples, expected the {len(secret)} of the batch; pass those it was made of"
@@ -197,12 +201,22 @@ def _examples(key: str, examples: Examples) -> Batch:
     return Batch(batch.x.detach(), batch.y.detach().long())
 
 
+def _as_precise(batch: Batch, model: Model) -> Batch:
+    """The examples in the precision of the model's weights."""
+    weights = [value for value in model.params.values() if value.is_floating_point()]
+    return Batch(batch.x.to(weights[0].dtype) if weights else batch.x.float(), batch.y)
+
+
 def _model(net: nn.Module, secret: Batch, inputs: Inputs | None, loss: Loss) -> Model:
-    """Take the weights of a network as values; the network itself is not changed."""
+    """Take the weights of a network as values, half precision as float32; the network itself is not changed."""
+    net = copied(net)
+    if any(value.is_floating_point() and value.itemsize < 4 for value in net.parameters()):
+        net = net.float()
     params = {name: value.detach().clone() for name, value in net.named_parameters()}
     buffers = {name: value.detach().clone() for name, value in net.named_buffers()}
     seen = inputs or Inputs(shape=tuple(secret.x.shape[1:]), classes=1)
-    model = Model(net=copy.deepcopy(net), params=params, buffers=buffers, loss=loss, inputs=seen)
+    model = Model(net=net, params=params, buffers=buffers, loss=loss, inputs=seen)
+    secret = _as_precise(secret, model)
     return model if inputs else replace(model, inputs=replace(seen, classes=_outputs(model, secret)))
 
 
@@ -229,9 +243,11 @@ def _outputs(model: Model, secret: Batch) -> int:
     first = next(iter(model.params.values()), secret.x)
     try:
         with torch.no_grad():
-            logits = model.logits(secret.x[:1].to(first))
-    except RuntimeError as error:
-        cause = str(error).partition("\n")[0]
+            logits = model.logits(torch.zeros_like(secret.x[:1]).to(first))
+    except UsageError as error:
+        if error.__cause__ is None:
+            raise
+        cause = str(error.__cause__).partition("\n")[0]
         raise UsageError(
             f"batch: the model cannot take examples of shape {tuple(secret.x.shape[1:])} ({cause}); resize them"
         ) from error

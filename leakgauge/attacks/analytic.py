@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from leakgauge.attacks.labels.counts import Counts
 from leakgauge.attacks.labels.gradinversion import GradInversionRule
 from leakgauge.attacks.settling import settle
 from leakgauge.core.algorithm import algorithm
@@ -43,9 +44,22 @@ class Analytic:
             raise OutOfScope("every bias gradient of the first layer is 0: no unit was active")
         flat = _one(rows, factors) if count == 1 else _several(rows, factors, count)
         x = seen.model.inputs.denormalize(flat.reshape(-1, *seen.model.inputs.shape))
-        y = self.labels.infer(seen, count, rng=rng)[: len(x)]
+        y, doubts = self._labels(seen, count, rng)
         tick(1.0)
-        return Reconstruction(Batch(x, y), losses=torch.full((1,), torch.nan), notes=notes)
+        return Reconstruction(Batch(x, y[: len(x)]), losses=torch.full((1,), torch.nan), notes=(*notes, *doubts))
+
+    def _labels(self, seen: Observation, count: int, rng: Rng) -> tuple[Tensor, tuple[str, ...]]:
+        """The labels by the rule. Pixels do not need them: where it does not apply, those granted or counted, or any, will do."""
+        try:
+            return self.labels.infer(seen, count, rng=rng), ()
+        except OutOfScope as reason:
+            if seen.labels is not None:
+                return seen.labels, (f"The labels are those granted, because {reason}.",)
+            try:
+                return Counts().infer(seen, count, rng=rng), (f"The labels are those of the rule counts, because {reason}.",)
+            except OutOfScope:
+                unknown = torch.zeros(count, dtype=torch.long, device=next(iter(seen.update.delta.values())).device)
+                return unknown, (f"The labels are no guess, because {reason}.",)
 
 
 def _one(rows: Tensor, factors: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from leakgauge.core.algorithm import Count, NonNegative, algorithm
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Attack, Found, Labels, Likelihood, Point, Prior, Replay, Search, Space
 from leakgauge.core.rng import fork
-from leakgauge.core.types import Batch, Capability, Observation, Reconstruction, Rng, Tick, part_of
+from leakgauge.core.types import Batch, Capability, Observation, Params, Reconstruction, Rng, Tick, part_of
 
 _Part = TypeVar("_Part", Likelihood, Replay)
 
@@ -115,7 +115,7 @@ class Matching:
     def _loss(self, seen: Observation, batch: Batch, likelihood: Likelihood, replay: Replay, weight: float = 1.0) -> Tensor:
         with sdpa_kernel(SDPBackend.MATH):  # the only attention kernel that can be differentiated twice on every device
             rounds = (seen, *seen.earlier)
-            loss = weight * torch.stack([likelihood(replay(one, batch), one.update.delta) for one in rounds]).sum()
+            loss = weight * torch.stack([likelihood(_whole(replay(one, batch), one), one.update.delta) for one in rounds]).sum()
             for prior in self.priors:
                 loss = loss + prior(batch, seen)
             return loss if self.copies is None else loss + self.copies.penalty(batch)
@@ -165,6 +165,11 @@ class Matching:
             # Losses at different scales say nothing of each other: compare what the likelihood is with its scale at best.
             loss = float(self._loss(seen, batch, self.likelihood, _at(self.replay, found.point)).detach())
         return _Candidate(found, batch if self.copies is None else self.copies.folded(batch), loss, notes)
+
+
+def _whole(replayed: Params, seen: Observation) -> Params:
+    """The replayed update, with zeros for what was sent and no candidate moves, such as a parameter that is left unused."""
+    return {**{name: torch.zeros_like(value) for name, value in seen.update.delta.items() if name not in replayed}, **replayed}
 
 
 def _at(part: _Part, point: Point) -> _Part:

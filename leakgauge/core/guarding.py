@@ -12,7 +12,7 @@ from leakgauge.core.errors import LeakgaugeError, UsageError
 
 @contextmanager
 def guarded(where: str, remedy: str) -> Iterator[None]:
-    """Turn any exception into a UsageError with its type and first line; those of leakgauge and a lack of memory pass through."""
+    """Turn any exception into a UsageError with its type and first line; those of leakgauge and a lack of memory pass."""
     try:
         yield
     except (LeakgaugeError, MemoryError, torch.OutOfMemoryError):
@@ -20,8 +20,8 @@ def guarded(where: str, remedy: str) -> Iterator[None]:
     except Exception as error:
         if _ONE_EXAMPLE in str(error):
             raise UsageError(
-                "client.batch_size: leaves a mini-batch of 1 example, of which BatchNorm in training mode has no variance, expected "
-                "at least 2; choose a size that leaves none alone, take an example more or less, or set batchnorm: eval"
+                "client.batch_size: leaves a mini-batch of 1 example, of which BatchNorm in training mode has no variance, "
+                "expected at least 2; choose a size that leaves none alone, take an example more or less, or set batchnorm: eval"
             ) from error
         if _NO_MEMORY in str(error):
             raise

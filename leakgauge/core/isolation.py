@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import CellType, FunctionType
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from leakgauge.core.errors import UsageError
 from leakgauge.core.guarding import told
 from leakgauge.core.types import Model
+
+Code = TypeVar("Code")
 
 
 def isolated(model: Model) -> Model:
@@ -25,7 +28,7 @@ def isolated(model: Model) -> Model:
     return replace(model, net=net, loss=loss)
 
 
-def copied[Code](code: Code) -> Code:
+def copied(code: Code) -> Code:
     """Return a copy of a network, a loss, or a tuple of such. Raises UsageError where there is none."""
     memo: dict[int, object] = {}
     functions: list[FunctionType] = []
@@ -41,7 +44,7 @@ def copied[Code](code: Code) -> Code:
         return copy.deepcopy(code, memo)
     except Exception as error:
         raise UsageError(
-            f"model: cannot be copied, {told(error)}, expected a network that can, so that the adversary's has not seen the secret; "
+            f"model: cannot be copied, {told(error)}, expected one that can, so that the adversary's has not seen the secret; "
             "remove its hooks, and what it holds beside tensors and numbers"
         ) from error
 

@@ -6,10 +6,12 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from leakgauge.core import tree
 from leakgauge.core.errors import UsageError, suggestion
+from leakgauge.core.isolation import isolated
 from leakgauge.core.protocols import Defense
 from leakgauge.core.types import Batch, Capability, Client, Model, Observation, Params, Rng, ThreatModel, Update
 
@@ -45,6 +47,14 @@ def require(needs: frozenset[Capability], threat: ThreatModel, who: str) -> None
         )
 
 
+def copies(x: Tensor, secret: Tensor) -> Tensor:
+    """Return a mask [N] of the examples of `x` that are exact copies of a secret one: an adversary never holds these."""
+    same = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for one in secret.to(x):
+        same |= (x == one).flatten(1).all(1)
+    return same
+
+
 def protect(client: Client, defenses: Sequence[Defense]) -> Client:
     """Wrap a client in its defenses; the first one is applied first."""
     for defense in defenses:
@@ -69,7 +79,8 @@ def observe(
     sending = protect(client, defenses)
     return observe_update(
         model,
-        sending(model, batch, rng=rng),
+        # The client runs a network of its own: what a network remembers of a batch would reach the adversary with it.
+        sending(isolated(model), batch, rng=rng),
         threat=threat,
         client=sending if Capability.DEFENSE in threat else client,
         labels=batch.y,

@@ -32,8 +32,8 @@ def squared_norm(tree: Params) -> Tensor:
 
 
 def cosine(tree: Params, other: Params) -> Tensor:
-    """The cosine of the angle between two trees as single vectors, over the names of the second: a scalar, 0 for a zero vector."""
-    pairs = [(tree[name].reshape(-1), value.reshape(-1)) for name, value in other.items()]
+    """The cosine of the angle between two trees as single vectors, over the names of both: a scalar, 0 for a zero vector."""
+    pairs = [(tree[name].reshape(-1), value.reshape(-1)) for name, value in other.items() if name in tree]
     inner = torch.stack([torch.dot(a, b) for a, b in pairs]).sum()
     squares = torch.stack([torch.dot(a, a) for a, _ in pairs]).sum() * torch.stack([torch.dot(b, b) for _, b in pairs]).sum()
     # The floor keeps the gradient finite where a vector vanishes.

@@ -144,8 +144,8 @@ class Model:
             if error.__cause__ is None or not y.is_floating_point():
                 raise
             raise UsageError(
-                f"loss: takes no soft labels [n, classes], it raised {told(error.__cause__)}, expected one that does for labels that "
-                "are searched (joint) or mixed (mixup); set the attack's labels to known or idlg, or pass such a loss"
+                f"loss: takes no soft labels [n, classes]: it raised {told(error.__cause__)}, expected one that does, for labels "
+                "that are searched (joint) or mixed (mixup); set the attack's labels to known or idlg, or pass such a loss"
             ) from error
         if not isinstance(value, Tensor) or value.numel() != 1:
             got = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
@@ -174,8 +174,9 @@ class Model:
 class Update:
     """What a client sends, with the sign of a gradient: for local training, weights before minus after.
 
-    `scale` is the factor on a mean gradient where one is defined: 1 for a gradient, learning rate times local steps for plain local
-    SGD, times the examples for a loss that is their sum; None where it is unknown or undefined (adaptive optimizers, class weights).
+    `scale` is the factor on a mean gradient where one is defined: 1 for a gradient, learning rate times local steps for plain
+    local SGD, times the examples for a loss that is their sum; None where it is unknown or undefined (adaptive optimizers,
+    class weights).
     What a client does not train (frozen or unused parameters), and what it keeps to itself, is missing.
     """
 

@@ -16,6 +16,7 @@ from leakgauge.core.devices import device_named
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Pool
 from leakgauge.core.rng import stream
+from leakgauge.core.threat import copies
 from leakgauge.core.types import Batch, Model, Tick, no_tick
 from leakgauge.spec.building import build
 from leakgauge.spec.describing import describe, describe_value
@@ -135,9 +136,7 @@ def _patterned(pattern: str, classes: list[int], size: int) -> list[int]:
 
 def _others(pool: Pool, rows: Tensor) -> Batch:
     """All examples that are neither secret nor a copy of a secret one."""
-    keep = torch.ones(len(pool), dtype=torch.bool)
-    for row in rows.tolist():
-        keep &= (pool.x != pool.x[row]).flatten(1).any(1)
+    keep = ~copies(pool.x, pool.x[rows])
     return Batch(pool.x[keep], pool.y[keep])
 
 
@@ -178,9 +177,11 @@ def _check_fit(model: Model, secret: Batch, victim: str) -> None:
     expected = (1, model.inputs.classes)
     try:
         with torch.no_grad():
-            found = tuple(model.logits(secret.x[:1]).shape)
-    except RuntimeError as error:
-        cause = str(error).partition("\n")[0]
+            found = tuple(model.logits(torch.zeros_like(secret.x[:1])).shape)
+    except UsageError as error:
+        if error.__cause__ is None:
+            raise
+        cause = str(error.__cause__).partition("\n")[0]
         raise UsageError(
             f"victim: {victim!r} cannot take examples of shape {tuple(secret.x.shape[1:])} ({cause}); choose another victim or size"
         ) from error

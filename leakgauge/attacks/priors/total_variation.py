@@ -13,11 +13,15 @@ from leakgauge.core.types import Batch, Observation
 @final
 @algorithm
 class TotalVariation:
-    """`weight` times the mean absolute difference of horizontal plus that of vertical neighbors, in normalized pixels."""
+    """`weight` times the mean absolute difference of neighbors along each side, summed over the sides, in normalized pixels.
+
+    An image has two sides, a series [channels, length] one, a volume three; a vector has none, and no variation.
+    """
 
     weight: NonNegative = 0.1
 
     def __call__(self, batch: Batch, seen: Observation, /) -> Tensor:
         """Return the weighted variation of the images."""
         pixels = seen.model.inputs.normalize(batch.x)
-        return self.weight * (pixels.diff(dim=-1).abs().mean() + pixels.diff(dim=-2).abs().mean())
+        sides = [side for side in range(pixels.dim() - 1, 1, -1) if pixels.shape[side] > 1]
+        return self.weight * sum((pixels.diff(dim=side).abs().mean() for side in sides), start=0 * pixels.sum())

@@ -70,7 +70,7 @@ class LBFGS:
                 total = float(torch.stack([slope.abs().sum() for slope in slopes]).sum())
                 gain.append(max(1.0, self.slope / total) if total > 0 else 1.0)
             for value, slope in zip(unknowns, slopes, strict=True):
-                value.grad = gain[0] * slope
+                value.grad = (gain[0] * slope).contiguous()  # torch flattens it as it lies in memory
             return gain[0] * loss
 
         bests: list[float] = []
