@@ -40,6 +40,7 @@ from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.sme import sme
 from leakgauge.attacks.spaces.pixels import Pixels
 from leakgauge.auditing.judging import judge
+from leakgauge.auditing.rounds import Rounds, observe_rounds
 from leakgauge.auditing.training import Training, train
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
@@ -54,9 +55,12 @@ from leakgauge.core.threat import ADAPTIVE, EAVESDROPPER, INFORMED, SERVER, obse
 from leakgauge.core.types import Batch, Capability, Status, ThreatModel, no_tick
 from leakgauge.data.faces import Faces
 from leakgauge.data.photographs import Photographs
+from leakgauge.defenses.bernoulli_pruning import BernoulliPruning
 from leakgauge.defenses.clipping import Clipping
+from leakgauge.defenses.noise import GaussianNoise
 from leakgauge.defenses.pruning import Pruning
 from leakgauge.defenses.sign import Sign
+from leakgauge.metrics.affine import Affine
 from leakgauge.metrics.psnr import PSNR
 from leakgauge.testing import sample
 from leakgauge.victims.convnet import ConvNet
@@ -458,3 +462,36 @@ def test_every_public_attack_has_a_golden_or_is_a_floor():
     goldens = {name.partition(" ")[0] for name in GOLDENS}
     others = {"mean_image", "random_image", "prior_only", "matching", "without_jumps", "adam_undone", "label_counts"}
     assert goldens | others == {row.name for row in ATTACKS}
+
+
+# What an adversary has beside the update: the defense's holes, and other rounds
+
+
+def read(*, defenses=(), rounds=Rounds(), seed=0):
+    """The PSNR of one photograph read off a linear layer, plainly and with brightness and contrast fitted."""
+    pool = Photographs(size=16).load()
+    secret = Batch(pool.x[seed : seed + 1], pool.y[seed : seed + 1])
+    model = MLP(hidden=(128,)).build(pool.inputs, rng=stream(seed, "victim"))
+    seen = observe_rounds(model, secret, client=FedSGD(), defenses=defenses, threat=ADAPTIVE, rounds=rounds, seed=seed)
+    guess = Analytic().run(seen, rng=stream(seed), tick=no_tick).batch.x.clamp(0, 1)
+    return float(PSNR()(guess, secret.x)), float(Affine(metric=PSNR())(guess, secret.x))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_numbers_that_were_dropped_cost_analytic_inversion_nothing(seed):
+    assert read(defenses=(BernoulliPruning(),), seed=seed)[0] > 100
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_costs_analytic_inversion_no_contrast(seed):
+    """Least squares would shrink the picture by the noise in the bias gradients: by more than half at this noise."""
+    plain, fitted = read(defenses=(GaussianNoise(sigma=0.02),), seed=seed)
+    assert plain > fitted - 5
+    assert plain > 15
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01])
+def test_analytic_inversion_of_one_example_uses_all_rounds(rate):
+    one = read(defenses=(GaussianNoise(sigma=0.02),))[0]
+    many = read(defenses=(GaussianNoise(sigma=0.02),), rounds=Rounds(count=20, server_rate=rate))[0]
+    assert many > one + 4

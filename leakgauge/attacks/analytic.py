@@ -22,9 +22,11 @@ from leakgauge.core.types import Batch, Capability, Observation, Reconstruction,
 class Analytic:
     """Reads the input off the first layer: row i of its weight gradient is its bias gradient i times the input.
 
-    One example is the least-squares solution over all rows, exact up to rounding, whatever the update's scale. For several
-    examples each row gives a mixture of the inputs that activate its unit; units that only one example activates all give that
-    very example, so the mixtures that occur more than once are taken first (ReLU nets with many more units than examples).
+    One example is the direction in which all rows, of all rounds, agree most (total least squares): exact up to rounding whatever
+    the update's scale, and without the contrast that noise in the bias gradient costs least squares. Where numbers were dropped,
+    zeros say nothing, and each pixel is the least-squares solution over the rest of its column. For several examples, of the last
+    round, each row gives a mixture of the inputs that activate its unit; units that only one example activates all give that very
+    example, so the mixtures that occur more than once are taken first (ReLU nets with many more units than examples).
     """
 
     labels: Labels = GradInversionRule()
@@ -42,7 +44,11 @@ class Analytic:
         rows, factors = seen_tensor(seen, weight), seen_tensor(seen, bias or "bias")
         if not factors.any():
             raise OutOfScope("every bias gradient of the first layer is 0: no unit was active")
-        flat = _one(rows, factors) if count == 1 else _several(rows, factors, count)
+        if count == 1:
+            rounds = [(seen_tensor(one, weight), seen_tensor(one, bias or "bias")) for one in (seen, *seen.earlier)]
+            flat = _one(torch.cat([one for one, _ in rounds]), torch.cat([one for _, one in rounds]))
+        else:
+            flat = _several(rows, factors, count)
         x = seen.model.inputs.denormalize(flat.reshape(-1, *seen.model.inputs.shape))
         y, doubts = self._labels(seen, count, rng)
         tick(1.0)
@@ -63,8 +69,17 @@ class Analytic:
 
 
 def _one(rows: Tensor, factors: Tensor) -> Tensor:
-    """The x that minimizes the squared error of rows = outer(factors, x): [1, d]."""
-    return (factors @ rows / factors.square().sum()).unsqueeze(0)
+    """The x for which rows [k, d] = outer(factors [k], x), though both may be noisy or have holes: [1, d]."""
+    told = rows != 0
+    weights = factors.square() @ told.to(rows)  # all of factors^2 where nothing was dropped
+    x = factors @ rows / weights.clamp_min(torch.finfo(rows.dtype).tiny)
+    live, open_columns = factors != 0, told.any(0)
+    if float((~told[live][:, open_columns]).float().mean()) > _HOLES or bool(told[~live].any()):
+        return x.unsqueeze(0)  # numbers were dropped: the rest of each column is exact
+    for _ in range(_TURNS):  # power iteration towards the leading right singular vector of [rows, factors], which is (x, 1)
+        along = rows @ x + factors
+        x = (along @ rows) / (along @ factors)
+    return x.unsqueeze(0)
 
 
 def _several(rows: Tensor, factors: Tensor, count: int) -> Tensor:
@@ -82,5 +97,8 @@ def _several(rows: Tensor, factors: Tensor, count: int) -> Tensor:
     return mixtures[chosen]
 
 
+_TURNS = 20
+_HOLES = 0.001
+"""The share of zeros that no accident of noise explains."""
 _MOST_ROWS = 2048
 """Rows that are compared with each other: the distances take their square in memory."""
