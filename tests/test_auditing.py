@@ -112,6 +112,17 @@ def test_the_evidence_is_said():
     )
 
 
+@pytest.mark.parametrize("chance", [0.4, 0.02])
+def test_what_an_attack_leaves_unused_stands_in_a_verdict_that_finds_nothing(chance):
+    setting = replace(SETTING, unused=("defense", "rounds"))
+    told = (
+        "As far as the attack says, it makes no use of what is known of the defense, the earlier rounds, which this adversary has."
+    )
+    assert told in decide(with_scores((5.0, 5.0), chance=chance), setting, ALPHA).reason
+    assert "makes no use" not in decide(with_scores((5.0, 5.0), chance=chance), SETTING, ALPHA).reason
+    assert "makes no use" not in decide(with_scores((30.0, 5.0), chance=0.001), setting, ALPHA).reason
+
+
 def test_labels_that_were_withheld_and_restored_are_a_leak_of_labels():
     restored = with_scores((5.0, 5.0), label_accuracy=1.0, label_chance=0.004)
     verdict = decide(restored, SETTING, ALPHA)

@@ -240,3 +240,26 @@ def test_a_suggestion_is_the_nearest_word_or_all():
     assert suggestion("atack", ["attack", "client"]) == "did you mean 'attack'?"
     assert suggestion("zzz", ["b", "a"]) == "known: a, b"
     assert suggestion("zzz", []) == "known: none"
+
+
+@pytest.mark.parametrize("size", [1e-36, 1e-20, 1e-12, 1.0, 1e9, 1e20, 1e36])
+def test_a_cosine_does_not_depend_on_the_size(size):
+    a, b = torch.randn(2, 300, generator=stream(0, "a"), dtype=torch.float64).unbind()
+    b = a + b
+    oracle = float(a @ b / a.norm() / b.norm())
+    one, other = {"w": (a * size).float().requires_grad_()}, {"w": (b * size).float()}
+    found = tree.cosine(one, other)
+    found.backward()
+    assert float(found.detach()) == pytest.approx(oracle, rel=1e-5)
+    assert float(tree.cosine({"w": one["w"].detach() * 0}, other)) == 0
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e9])
+def test_the_slope_of_a_cosine_is_that_at_another_size(size):
+    a, b = torch.randn(2, 300, generator=stream(0, "a")).unbind()
+    slopes = []
+    for scale in (1.0, size):
+        one = (a * scale).requires_grad_()
+        tree.cosine({"w": one}, {"w": b * scale}).backward()
+        slopes.append(one.grad * scale)
+    assert torch.allclose(*slopes, rtol=1e-4, atol=1e-8)

@@ -11,6 +11,7 @@ from samples import failed, record, trial
 from leakgauge.auditing.record import Verdict
 from leakgauge.core.errors import UsageError
 from leakgauge.results.gate import Policy, gate, load_policy
+from leakgauge.results.multiplicity import doubtful, together
 
 SAFE = "no leak found by these attacks"
 
@@ -135,3 +136,38 @@ def test_the_schema_of_a_policy_takes_what_the_policy_takes():
 def test_the_gate_needs_no_torch():
     code = "import sys, leakgauge.results.gate; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)
+
+
+def told(key, chance):
+    made = record(key)
+    return replace(made, verdict=replace(made.verdict, p_value=chance))
+
+
+def test_a_leak_by_a_chance_that_so_many_audits_bring_is_inconclusive():
+    quiet = [replace(safe(f"s{i}"), verdict=Verdict(SAFE, "", 0.5)) for i in range(99)]
+    assert result(told("a", 0.008)) == "fail"
+    assert result(told("a", 0.008), *quiet) == "inconclusive"
+    assert result(told("a", 0.008), *quiet, inconclusive="fail") == "fail"
+    assert result(told("a", 0.008), *quiet, false_discovery_rate=1) == "fail"
+    assert result(told("a", 1e-6), *quiet) == "fail"
+    assert result(*(told(f"a{i}", 0.008) for i in range(100))) == "fail"  # where all leak, none is taken for chance
+    (doubt,) = gate([told("a", 0.008), *quiet], Policy()).rulings[0].reasons
+    assert "among 100 audits it has a false discovery rate of 0.5, more than 0.05" in doubt
+
+
+def test_what_stands_together_is_said():
+    quiet = [replace(safe(f"s{i}"), verdict=Verdict(SAFE, "", 0.5)) for i in range(99)]
+    assert together([told("a", 0.008)]) == together(quiet) == ""
+    assert together([told("a", 1e-6), *quiet]).startswith("All 1 audits that tell of a leak stand at a false discovery rate of 5%")
+    assert together([told("a", 1e-6), told("b", 0.008), *quiet]).startswith("1 of 2 audits that tell of a leak do not stand")
+
+
+def test_chances_are_adjusted_as_benjamini_and_hochberg_did():
+    """By the definition: the smallest rate at which the procedure, step by step, rejects."""
+    chances = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.324]  # the first of their Section 2.3
+    total = 15
+    others = [0.4262, 0.5719, 0.6528, 0.759, 1.0]
+    records = [told(f"a{i}", chance) for i, chance in enumerate([*chances, *others])]
+    rejected = max(i for i, chance in enumerate(chances, 1) if chance <= 0.05 * i / total)
+    assert rejected == 4  # as they report
+    assert set(doubtful(records)) == {f"a{i}" for i in range(rejected, total)}

@@ -15,7 +15,7 @@ from scipy import stats
 from leakgauge.auditing.judging import judge
 from leakgauge.core.errors import UsageError
 from leakgauge.core.rng import stream
-from leakgauge.core.statistics import identification_p_value, median_interval, recovered_share, wilson
+from leakgauge.core.statistics import clustered_median_interval, clustered_share, median_interval, recovered_share, wilson
 from leakgauge.core.types import Batch
 
 SHAPE = (2, 3, 3)
@@ -273,41 +273,6 @@ def test_recovered_share():
         recovered_share([], 20.0)
 
 
-def test_identification_of_one_truth_is_one_in_so_many():
-    assert identification_p_value([1], 100) == pytest.approx(0.01)
-    assert identification_p_value([2], 100) == 1.0
-    assert identification_p_value([7, 3], 100) == 1.0
-
-
-@pytest.mark.parametrize(("n", "others"), [(2, 3), (3, 2), (4, 3)])
-def test_the_p_value_is_the_share_of_all_orders(n, others):
-    """Count, over every order of truths and candidates by their distance, how many truths come before each candidate."""
-    firsts = []
-    for order in itertools.permutations(range(n + others)):
-        place = {image: position for position, image in enumerate(order)}
-        best_candidate = min(place[image] for image in range(n, n + others))
-        firsts.append(sum(place[image] < best_candidate for image in range(n)))
-    for k in range(n + 1):
-        expected = sum(count >= k for count in firsts) / len(firsts)
-        assert identification_p_value([1] * k + [2] * (n - k), others + 1) == pytest.approx(expected)
-
-
-def test_the_p_value_holds_its_level_for_guesses_that_know_nothing():
-    n, others = 4, 9
-    values = []
-    for seed in range(300):
-        result = judged(images(n, seed), images(n, seed + 1000), images(others, seed + 2000))
-        values.append(identification_p_value(result.ranks.tolist(), result.candidates_count))
-    for level in {identification_p_value([1] * k + [2] * (n - k), others + 1) for k in range(1, n + 1)}:
-        reached = sum(value <= level for value in values)
-        assert stats.binomtest(reached, 300, level, alternative="greater").pvalue > 0.01
-
-
-def test_a_rank_beyond_the_candidates_is_refused():
-    with pytest.raises(UsageError, match="got 12, expected between 1 and 11"):
-        identification_p_value([1, 12], 11)
-
-
 def test_the_median_interval_of_tables():
     # Conover, Practical Nonparametric Statistics: 95% intervals for the median by order statistics
     assert median_interval(range(1, 6)) is None
@@ -332,3 +297,30 @@ def test_the_median_interval_covers_as_promised_and_could_not_be_narrower(n, con
 
 def test_nan_is_the_smallest_value_of_a_median():
     assert median_interval([math.nan, 1.0, 2.0, 3.0, 4.0, 5.0]) == (-math.inf, 5.0)
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.3, 0.8])
+@pytest.mark.parametrize("batches", [12, 30])
+def test_intervals_over_examples_of_one_batch_hold_what_they_promise(alike, batches):
+    """Scores that share a part of each batch: the share above 0.5 and the median are known, 95% intervals hold them."""
+    rng, held = np.random.default_rng(0), {"share": 0, "median": 0}
+    for _ in range(400):
+        shared, own = rng.standard_normal((batches, 1)), rng.standard_normal((batches, 8))
+        groups = (alike**0.5 * shared + (1 - alike) ** 0.5 * own).tolist()
+        _, low, high = clustered_share(groups, 0.5)
+        held["share"] += low <= stats.norm.sf(0.5) <= high
+        low, high = clustered_median_interval(groups)
+        held["median"] += low <= 0 <= high
+    assert min(held.values()) >= 0.93 * 400
+
+
+def test_one_example_a_batch_is_as_before():
+    values = [21.0, 19.0, 25.0, 12.0, 30.0, 22.0, 18.0]
+    assert clustered_share([[value] for value in values], 20.0) == recovered_share(values, 20.0)
+    assert clustered_median_interval([[value] for value in values]) == median_interval(values)
+    assert clustered_median_interval([[1.0, 2.0]] * 5) is None
+    low, high = clustered_share([[30.0] * 8] * 3, 20.0)[1:]
+    assert low < 0.45  # three batches in which all agree are three, not 24
+    assert high == pytest.approx(1.0)
+    with pytest.raises(UsageError, match="got none"):
+        clustered_share([[], []], 20.0)

@@ -135,7 +135,7 @@ def test_statistics_are_those_of_all_examples_of_the_levels():
     found = cases(made)
     sample = Results(made.blocks, found, records(found)).of("rates", {"attack": "GI", "seed": (0, 2)})
     assert sorted(sample.scores()) == [15.0, 15.0, 16.0, 16.0, 17.0, 17.0, 18.0, 18.0]
-    assert sample.median() == Statistic(16.5, 8, (15.0, 18.0))
+    assert sample.median() == Statistic(16.5, 8)  # of four batches, too few for an interval
     assert sample.share(17.0).value == 0.5
     assert sample.mean() == Statistic(0.5, 4, (0.5, 0.5))
     assert sample.scores(trial=FLOOR) == (9.0, 9.5) * 4
@@ -205,6 +205,26 @@ def test_a_claim_holds_or_fails_by_what_was_measured(at_least, result, code):
     findings = concluded(made, found, records(found))
     (claim,) = findings.claims
     assert (claim.result, claim.measured.value, claim.measured.count, findings.exit_code) == (result, 5.0, 6, code)
+
+
+@pytest.mark.parametrize(
+    ("found", "is_quick", "result", "code"),
+    [
+        (Statistic(3.3, 100, (3.1, 3.5)), False, "holds", 0),
+        (Statistic(3.3, 100, (2.8, 3.8)), False, "too few to tell", 3),
+        (Statistic(2.9, 100, (2.8, 3.8)), True, "too few to tell", 0),
+        (Statistic(2.0, 100, (1.0, 2.9)), False, "fails", 1),
+        (Statistic(2.0, 2), True, "too few to tell", 0),
+        (Statistic(9.0, 2), True, "too few to tell", 0),
+        (2.0, False, "fails", 1),
+        (2.0, True, "too few to tell", 0),
+    ],
+)
+def test_a_claim_is_judged_by_its_interval(found, is_quick, result, code):
+    made = study(Claim(text="3 dB better", measure=lambda _: found, at_least=3.0))
+    chosen = cases(made, is_quick=is_quick)
+    findings = concluded(made, chosen, records(chosen), is_quick=is_quick)
+    assert (findings.claims[0].result, findings.exit_code) == (result, code)
 
 
 @pytest.mark.parametrize("status", ["missing", "failed", "timed_out"])
@@ -324,7 +344,7 @@ BASE = {
     "attack": "analytic",
     "controls": ["blind"],
 }
-BLOCK = Block(name="all", base=BASE, factors={"seed": levels("seed", range(4))}, quick={"seed": (0, 1)})
+BLOCK = Block(name="all", base=BASE, factors={"seed": levels("seed", range(6))}, quick={"seed": (0, 1)})
 
 
 def study(at_least):
@@ -354,10 +374,10 @@ def command(*arguments):
 def test_a_study_runs_in_parts_and_is_judged_once_all_are_there(tiny, capsys):
     assert command("tiny_study:HOLDS", "--shard", "2/2", "--out", "out", "--device", "cpu") == 3
     told = capsys.readouterr().out
-    assert "2 of 4 audits missing" in " ".join(told.split())
+    assert "3 of 6 audits missing" in " ".join(told.split())
     assert "the first at seed 0" in told
     assert command("tiny_study:HOLDS", "--shard", "1/2", "--out", "out", "--device", "cpu") == 0
-    assert "2 audits" not in capsys.readouterr().out
+    assert "3 audits" not in capsys.readouterr().out
     assert command("tiny_study:FAILS", "--out", "out") == 1
     assert "finished before" in capsys.readouterr().err
     assert (tiny / "out" / "study.html").is_file()
@@ -425,7 +445,8 @@ def test_every_shipped_study_is_sound(name, is_quick):
     findings = concluded(made, found, there, is_quick=is_quick)
     assert found
     assert findings.claims
-    assert {claim.result for claim in findings.claims} <= ({"holds", "fails", "left out"} if is_quick else {"holds", "fails"})
+    judged = {"holds", "fails", "too few to tell"}
+    assert {claim.result for claim in findings.claims} <= (judged | {"left out"} if is_quick else judged)
     assert all(any(cell.statistic for cell in series.cells) for table in findings.tables for series in table.series)
     assert is_quick or len(findings.tables) == len(made.views)
     empty = concluded(made, found, {}, is_quick=is_quick)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from leakgauge.attacks.settling import settle
-from leakgauge.core.abilities import Diagnosable
+from leakgauge.core.abilities import Diagnosable, used_by
 from leakgauge.core.algorithm import Positive, algorithm
 from leakgauge.core.protocols import Attack
 from leakgauge.core.types import Batch, Capability, Observation, Params, Reconstruction, Rng, Tick
@@ -35,6 +35,11 @@ class AdamUndone:
     def needs(self) -> frozenset[Capability]:
         """What the attack needs."""
         return self.attack.needs
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """What the attack uses."""
+        return used_by(self.attack)
 
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
         """Return what the attack makes of the gradient. Raises what it raises, and OutOfScope as `settle` does."""

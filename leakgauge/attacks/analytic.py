@@ -9,7 +9,9 @@ from torch import Tensor
 
 from leakgauge.attacks.labels.counts import Counts
 from leakgauge.attacks.labels.gradinversion import GradInversionRule
+from leakgauge.attacks.labels.over_rounds import infer
 from leakgauge.attacks.settling import settle
+from leakgauge.core.abilities import ROUNDS, used_by
 from leakgauge.core.algorithm import algorithm
 from leakgauge.core.anatomy import input_layer, seen_tensor
 from leakgauge.core.errors import OutOfScope
@@ -24,8 +26,8 @@ class Analytic:
 
     One example is the direction in which all rows, of all rounds, agree most (total least squares): exact up to rounding whatever
     the update's scale, and without the contrast that noise in the bias gradient costs least squares. Where numbers were dropped,
-    zeros say nothing, and each pixel is the least-squares solution over the rest of its column. For several examples, of the last
-    round, each row gives a mixture of the inputs that activate its unit; units that only one example activates all give that very
+    zeros say nothing, and each pixel is the least-squares solution over the rest of its column. For several examples
+    each row gives a mixture of the inputs that activate its unit; units that only one example activates all give that very
     example, so the mixtures that occur more than once are taken first (ReLU nets with many more units than examples).
     """
 
@@ -36,19 +38,22 @@ class Analytic:
         """What the label rule needs; a count that is withheld is estimated."""
         return self.labels.needs
 
+    @property
+    def uses(self) -> frozenset[str]:
+        """What the label rule uses, granted labels where it does not apply, and all rounds."""
+        return used_by(self.labels) | {ROUNDS, Capability.LABELS}
+
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
         """Return the inputs. Raises OutOfScope unless the first layer is linear with bias, and both were sent."""
         seen, notes = settle(seen)
         count = seen.count
         weight, bias = input_layer(seen.model)
-        rows, factors = seen_tensor(seen, weight), seen_tensor(seen, bias or "bias")
+        rounds = (seen, *seen.earlier)
+        rows = torch.stack([seen_tensor(one, weight) for one in rounds])
+        factors = torch.stack([seen_tensor(one, bias or "bias") for one in rounds])
         if not factors.any():
             raise OutOfScope("every bias gradient of the first layer is 0: no unit was active")
-        if count == 1:
-            rounds = [(seen_tensor(one, weight), seen_tensor(one, bias or "bias")) for one in (seen, *seen.earlier)]
-            flat = _one(torch.cat([one for one, _ in rounds]), torch.cat([one for _, one in rounds]))
-        else:
-            flat = _several(rows, factors, count)
+        flat = _one(rows.flatten(0, 1), factors.flatten()) if count == 1 else _several(rows, factors, count)
         x = seen.model.inputs.denormalize(flat.reshape(-1, *seen.model.inputs.shape))
         y, doubts = self._labels(seen, count, rng)
         tick(1.0)
@@ -57,12 +62,12 @@ class Analytic:
     def _labels(self, seen: Observation, count: int, rng: Rng) -> tuple[Tensor, tuple[str, ...]]:
         """The labels by the rule. Pixels do not need them: where it does not apply, those granted or counted, or any, will do."""
         try:
-            return self.labels.infer(seen, count, rng=rng), ()
+            return infer(self.labels, seen, count, rng=rng), ()
         except OutOfScope as reason:
             if seen.labels is not None:
                 return seen.labels, (f"The labels are those granted, because {reason}.",)
             try:
-                return Counts().infer(seen, count, rng=rng), (f"The labels are those of the rule counts, because {reason}.",)
+                return infer(Counts(), seen, count, rng=rng), (f"The labels are those of the rule counts, because {reason}.",)
             except OutOfScope:
                 unknown = torch.zeros(count, dtype=torch.long, device=next(iter(seen.update.delta.values())).device)
                 return unknown, (f"The labels are no guess, because {reason}.",)
@@ -83,22 +88,31 @@ def _one(rows: Tensor, factors: Tensor) -> Tensor:
 
 
 def _several(rows: Tensor, factors: Tensor, count: int) -> Tensor:
-    """Up to `count` distinct mixtures rows[i] / factors[i], those with the nearest twin first: [<= count, d]."""
+    """Up to `count` distinct mixtures, rows [rounds, k, d] / factors [rounds, k], those with the nearest twin first: [<= count, d].
+
+    A twin is of another unit: what one unit mixes hardly changes from round to round, whatever it is.
+    """
+    units = torch.arange(factors.shape[1], device=factors.device).expand_as(factors).flatten()
+    rows, factors = rows.flatten(0, 1), factors.flatten()
     strongest = factors.abs().topk(min(len(factors), _MOST_ROWS)).indices
     strongest = strongest[factors[strongest] != 0]
-    mixtures = rows[strongest] / factors[strongest, None]
-    distances = torch.cdist(mixtures, mixtures)
-    twins = distances.clone().fill_diagonal_(torch.inf).amin(dim=1)
+    mixtures, unit = rows[strongest] / factors[strongest, None], units[strongest]
+    parts = zip(mixtures.split(_AT_ONCE), unit.split(_AT_ONCE), strict=True)
+    twins = torch.cat([torch.cdist(some, mixtures).masked_fill(ids[:, None] == unit, torch.inf).amin(dim=1) for some, ids in parts])
     apart = 1e-3 * mixtures.shape[1] ** 0.5
-    chosen: list[int] = []
-    for row in twins.argsort().tolist():
-        if len(chosen) < count and all(distances[row, other] > apart for other in chosen):
-            chosen.append(row)
-    return mixtures[chosen]
+    chosen: list[Tensor] = []
+    for mixture in mixtures[twins.argsort()]:
+        if all((mixture - other).norm() > apart for other in chosen):
+            chosen.append(mixture)
+        if len(chosen) == count:
+            break
+    return torch.stack(chosen)
 
 
 _TURNS = 20
 _HOLES = 0.001
 """The share of zeros that no accident of noise explains."""
-_MOST_ROWS = 2048
-"""Rows that are compared with each other: the distances take their square in memory."""
+_MOST_ROWS = 16384
+"""Rows that are compared with each other: the time takes their square."""
+_AT_ONCE = 1024
+"""Rows whose distances to all others are held in memory."""

@@ -33,6 +33,11 @@ class MeanImage:
         """COUNT."""
         return frozenset({Capability.COUNT})
 
+    @property
+    def uses(self) -> frozenset[str]:
+        """LABELS and PUBLIC_DATA."""
+        return frozenset({Capability.LABELS, Capability.PUBLIC_DATA})
+
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
         """Return the same image for every example, or for every example of a class."""
         inputs, count = seen.model.inputs, seen.count

@@ -7,7 +7,9 @@ from typing import final
 import torch
 
 from leakgauge.attacks.labels.counts import Counts
+from leakgauge.attacks.labels.over_rounds import infer
 from leakgauge.attacks.settling import settle
+from leakgauge.core.abilities import ROUNDS, used_by
 from leakgauge.core.algorithm import algorithm
 from leakgauge.core.protocols import Labels
 from leakgauge.core.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
@@ -25,11 +27,16 @@ class LabelCounts:
         """What the label rule needs; a count that is withheld is estimated."""
         return self.labels.needs
 
+    @property
+    def uses(self) -> frozenset[str]:
+        """What the label rule uses, and all rounds."""
+        return used_by(self.labels) | {ROUNDS}
+
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
         """Return gray images with the labels found. Raises OutOfScope where the rule does not apply."""
         seen, notes = settle(seen)
         inputs = seen.model.inputs
-        labels = self.labels.infer(seen, seen.count, rng=rng)
+        labels = infer(self.labels, seen, seen.count, rng=rng)
         like = next(iter(seen.update.delta.values()))
         gray = like.new_full((len(labels), *inputs.shape), (inputs.low + inputs.high) / 2, dtype=torch.float32)
         tick(1.0)

@@ -19,10 +19,11 @@ from leakgauge.attacks.ball import Ball
 from leakgauge.attacks.copies import EpochCopies
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.labels.known import Known
+from leakgauge.attacks.labels.over_rounds import infer
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.settling import settle
 from leakgauge.core import tree
-from leakgauge.core.abilities import Adjustable, Implying
+from leakgauge.core.abilities import ROUNDS, Adjustable, Implying, used_by
 from leakgauge.core.algorithm import Count, NonNegative, algorithm
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Attack, Found, Labels, Likelihood, Point, Prior, Replay, Search, Space
@@ -74,6 +75,11 @@ class Matching:
     def needs(self) -> frozenset[Capability]:
         """What the parts need; a count that is withheld is estimated."""
         return self.replay.needs | self.labels.needs
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """What the parts use, and all rounds."""
+        return used_by(self.likelihood, *self.priors, self.space, self.replay, self.labels) | {ROUNDS}
 
     def informed(self) -> Attack:
         """The same attack with known labels and the granted procedure."""
@@ -128,7 +134,7 @@ class Matching:
 
     def _search(self, seen: Observation, restart: int, goal: float, rng: Rng, tick: Tick) -> _Candidate:
         count = seen.count
-        labels = self.labels.infer(seen, count, rng=fork(rng))
+        labels = infer(self.labels, seen, count, rng=fork(rng))
         if self.copies is not None:
             count, labels = count * self.copies.epochs, self.copies.labels(labels, seen, rng=fork(rng))
         is_joint = labels.is_floating_point()

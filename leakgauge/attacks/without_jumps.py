@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge.core.abilities import Diagnosable, Informable
+from leakgauge.core.abilities import Diagnosable, Informable, used_by
 from leakgauge.core.algorithm import algorithm
 from leakgauge.core.protocols import Attack
 from leakgauge.core.types import Batch, Capability, Observation, Reconstruction, Rng, Tick
@@ -32,6 +32,11 @@ class WithoutJumps:
     def needs(self) -> frozenset[Capability]:
         """What the attack needs."""
         return self.attack.needs
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """What the attack uses."""
+        return used_by(self.attack)
 
     def informed(self) -> Attack:
         """The stronger self of the attack, which meets an update without defense."""

@@ -19,7 +19,7 @@ from leakgauge.auditing.lineup import Sides, split
 from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, Record, Setting, Trial
 from leakgauge.auditing.rounds import Rounds, observe_rounds, trained_on
 from leakgauge.auditing.verdict import decide, diagnose
-from leakgauge.core.abilities import Diagnosable, Informable
+from leakgauge.core.abilities import ROUNDS, Diagnosable, Informable, used_by
 from leakgauge.core.algorithm import Count, NonNegative, Positive, Share, algorithm
 from leakgauge.core.errors import OutOfScope
 from leakgauge.core.protocols import Attack, Client, Defense, Metric
@@ -333,7 +333,20 @@ def _setting(scene: Scene, plan: Plan, lineup: Lineup, tried: Mapping[str, _Trie
         margin=plan.criteria.margin,
         is_same_update=is_same,
         mismatch=wrong,
+        unused=tuple(sorted(map(str, _offered(seen, plan) - used_by(plan.attack)))),
     )
+
+
+def _offered(seen: Observation, plan: Plan) -> frozenset[str]:
+    """What was granted and is there: some defense, another round, labels, public data, statistics of BatchNorm."""
+    there = {
+        Capability.DEFENSE: bool(plan.defenses) and Capability.DEFENSE in plan.threat,
+        Capability.LABELS: seen.labels is not None,
+        Capability.PUBLIC_DATA: seen.public is not None,
+        Capability.BUFFERS: bool(seen.update.buffers),
+        ROUNDS: bool(seen.earlier),
+    }
+    return frozenset(grant for grant, is_there in there.items() if is_there)
 
 
 def _numbers(values: Tensor) -> tuple[float | None, ...]:

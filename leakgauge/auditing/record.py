@@ -69,7 +69,7 @@ class Setting:
     least_chance: float | None = None  # the smallest that ranks in the line-up can show
     is_same_update: bool = False  # whether the positive control saw the update that the attack saw, and needed no more grants
     mismatch: str = ""  # why the recorded update is not one that this client makes of this batch; empty if it may be
-    unused: tuple[str, ...] = ()  # what the adversary was granted and the attack did not use
+    unused: tuple[str, ...] = ()  # what the adversary has and the attack, as far as it says, makes no use of
 
 
 @final

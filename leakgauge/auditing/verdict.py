@@ -31,7 +31,7 @@ def decide(trials: Mapping[str, Trial], setting: Setting, alpha: float) -> Verdi
     )
     for doubt in doubts:
         if doubt:
-            return Verdict("inconclusive", doubt, attack.chance)
+            return Verdict("inconclusive", " ".join([doubt, *_unused(setting)]), attack.chance)
     return Verdict("no leak found by these attacks", _nothing(trials, setting), attack.chance)
 
 
@@ -176,15 +176,27 @@ def _nothing(trials: Mapping[str, Trial], setting: Setting) -> str:
         told.append(f"Here an example counts as recovered from {min(bars):.1f}{f' to {max(bars):.1f}' if count > 1 else ''} dB on.")
     if setting.least_chance is not None:
         told.append(f"Ranks among {setting.candidates} images could have shown a chance of {_chance(setting.least_chance)}.")
-    if setting.unused:
-        told.append(f"The attack did not use what this adversary has: {', '.join(setting.unused)}.")
+    told.extend(_unused(setting))
     return " ".join([*told, "A stronger attack may still succeed; this is evidence, not a proof."])
+
+
+def _unused(setting: Setting) -> list[str]:
+    """What the adversary has and the attack, as far as it says, does nothing with."""
+    names = ", ".join(_GRANTS.get(name, name) for name in setting.unused)
+    return [f"As far as the attack says, it makes no use of {names}, which this adversary has."] if names else []
 
 
 def _chance(value: float) -> str:
     return f"{value:.2g}" if value >= 1e-4 else "below 0.0001"
 
 
+_GRANTS = {
+    "defense": "what is known of the defense",
+    "rounds": "the earlier rounds",
+    "labels": "the labels",
+    "public_data": "the public data",
+    "buffers": "the statistics of BatchNorm",
+}
 _NEAR = 5.0
 """Up to so many times the level, a chance is too small to call it nothing and too large to call it a leak."""
 _BY = {ATTACK: "", CONTROL: "By the positive control, which saw the same update and needs nothing that this threat withholds: "}

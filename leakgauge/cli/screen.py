@@ -29,6 +29,7 @@ STYLES: dict[Outcome | Result | Ruling, str] = {
     "holds": "bold green",
     "fails": "bold red",
     "cannot tell": "bold yellow",
+    "too few to tell": "bold yellow",
     "left out": "dim",
 }
 
@@ -145,6 +146,8 @@ def _show_record(record: Record) -> None:
 
 
 def _show_table(records: Sequence[Record]) -> None:
+    from leakgauge.results.multiplicity import together
+
     table = Table("Audit", "Verdict", "PSNR", "Floor", "Blind guess", "Positive control")
     for record in records:
         outcome = record.verdict.outcome
@@ -152,6 +155,8 @@ def _show_table(records: Sequence[Record]) -> None:
         table.add_row(Text(record.name), Text(outcome, STYLES[outcome]), *map(Text, best))
     Console().print(table)
     say("PSNR in dB, of the best example.")
+    if told := together(records):
+        say(told)
 
 
 def _best_psnr(trial: Trial | None) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor
 
 from leakgauge.core.protocols import Attack, GradientRule, Likelihood, Point, Replay
-from leakgauge.core.types import Batch, Client, Model, Observation, Rng
+from leakgauge.core.types import Batch, Capability, Client, Model, Observation, Rng
 
 
 @runtime_checkable
@@ -25,6 +25,36 @@ class Diagnosable(Protocol):
 
     def loss_at(self, seen: Observation, batch: Batch, /) -> Tensor:
         """Return the attack's objective at this batch, a scalar."""
+        ...
+
+
+ROUNDS = "rounds"
+"""What `Using` names beside capabilities: earlier rounds of the same batch."""
+
+
+@runtime_checkable
+class Using(Protocol):
+    """An attack, or a part of one, that says what it makes use of, beyond what it needs, where that is granted."""
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """Capabilities, and `ROUNDS`: without one of them the guess would be another."""
+        ...
+
+
+def used_by(*parts: object) -> frozenset[str]:
+    """Return what parts need, and what they say that they use."""
+    needed = (part.needs for part in parts if isinstance(part, Needing))
+    return frozenset[str]().union(*needed, *(part.uses for part in parts if isinstance(part, Using)))
+
+
+@runtime_checkable
+class Needing(Protocol):
+    """An attack, or a part of one, that cannot do without some grants."""
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """The capabilities that must be granted."""
         ...
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import comb, sqrt
-from statistics import fmean, stdev
+from math import ceil, floor, sqrt
+from statistics import fmean, median, stdev
 from typing import NamedTuple
 
 from scipy.stats import binom, binomtest
@@ -45,20 +45,60 @@ def recovered_share(scores: Sequence[float], threshold: float, confidence: float
     return Estimate(count / len(scores), *wilson(count, len(scores), confidence))
 
 
-def identification_p_value(ranks: Sequence[int], candidates: int) -> float:
-    """The probability that at least so many of n truths rank first if the guesses know nothing of them.
+def clustered_share(groups: Sequence[Sequence[float]], threshold: float, confidence: float = 0.95) -> Estimate:
+    """The share of scores that reach the threshold, where those of a group (the examples of one batch) go together.
 
-    `ranks` are those that `judge` gives for one batch, `candidates` the images that each was ranked among, itself included.
-    Without knowledge the n truths and the m = candidates - 1 others are exchangeable, all compared with the same guesses, and k
-    truths rank first if the k nearest of the n + m images are truths: C(n, k) / C(n + m, k). For one truth this is
-    1 / candidates. The ranks share their candidates, so a binomial distribution would give too small a probability.
-    Raises UsageError for a rank that is not between 1 and `candidates`.
+    Wilson's interval at the effective number of scores (Rao and Scott, Biometrics 1992): the variance between groups over that of
+    independent scores is the design effect, at least 1, and the size of a group where all scores agree; Student's t with one degree
+    of freedom less than there are groups takes the place of the normal. Groups of one score each are independent scores.
+    Raises UsageError without scores.
     """
-    for rank in ranks:
-        if not 1 <= rank <= candidates:
-            raise UsageError(f"ranks: got {rank}, expected between 1 and {candidates} candidates; pass the count of the judgement")
-    first = sum(rank == 1 for rank in ranks)
-    return comb(len(ranks), first) / comb(len(ranks) + candidates - 1, first)
+    scores = [score for group in groups for score in group]
+    if len(scores) == len(groups):
+        return recovered_share(scores, threshold, confidence)
+    if not scores:
+        raise UsageError("scores: got none, expected at least one; judge an example first")
+    hits = [sum(score >= threshold for score in group) for group in groups]
+    share = sum(hits) / len(scores)
+    effect = (
+        len(scores) / len(groups) if share in (0.0, 1.0) else _variance(groups, hits, share) * len(scores) / (share * (1 - share))
+    )
+    size, reach = len(scores) / max(effect, 1.0), _reach(len(groups), confidence)
+    middle = (share + reach**2 / (2 * size)) / (1 + reach**2 / size)
+    half = reach / (1 + reach**2 / size) * sqrt(share * (1 - share) / size + reach**2 / (4 * size**2))
+    return Estimate(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)))  # rounding may cross it
+
+
+def clustered_median_interval(groups: Sequence[Sequence[float]], confidence: float = 0.95) -> tuple[float, float] | None:
+    """The interval of the median of scores of which those of a group go together; None below 6 groups.
+
+    Woodruff's (JASA 1952): the share of scores below the median has an interval around 1/2, by the variance between groups, and its
+    ends are shares at which scores are read off. Groups of one score each get `median_interval`. A nan counts as the smallest.
+    """
+    scores = sorted(float("-inf") if score != score else score for group in groups for score in group)
+    if len(scores) == len(groups):
+        return median_interval(scores, confidence)
+    if median_interval([0.0] * len(groups), confidence) is None:
+        return None
+    middle = median(scores)
+    hits = [sum(not score > middle for score in group) for group in groups]
+    independent = 0.25 / len(scores)
+    half = _reach(len(groups), confidence) * sqrt(max(_variance(groups, hits, sum(hits) / len(scores)), independent))
+    low, high = floor((0.5 - half) * len(scores)) - 1, ceil((0.5 + half) * len(scores))
+    return scores[max(low, 0)], scores[min(high, len(scores) - 1)]
+
+
+def _variance(groups: Sequence[Sequence[float]], hits: Sequence[int], share: float) -> float:
+    """The variance of a share of scores by what the groups differ in (a ratio estimator)."""
+    total, count = sum(map(len, groups)), len(groups)
+    if count < 2:
+        return share * (1 - share)
+    return count / (count - 1) * sum((hit - share * len(group)) ** 2 for hit, group in zip(hits, groups, strict=True)) / total**2
+
+
+def _reach(groups: int, confidence: float) -> float:
+    """The quantile of Student's t for so many groups."""
+    return float(student.ppf((1 + confidence) / 2, max(groups - 1, 1)))
 
 
 def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:

@@ -33,8 +33,17 @@ def squared_norm(tree: Params) -> Tensor:
 
 def cosine(tree: Params, other: Params) -> Tensor:
     """The cosine of the angle between two trees as single vectors, over the names of both: a scalar, 0 for a zero vector."""
-    pairs = [(tree[name].reshape(-1), value.reshape(-1)) for name, value in other.items() if name in tree]
+    names = [name for name in other if name in tree]
+    # Squares of very small or large numbers leave the range of the type: both are brought to about 1 by a power of two, exactly.
+    small, large = (2.0 ** -_exponent([one[name] for name in names]) for one in (tree, other))
+    pairs = [((tree[name] * small).reshape(-1), (other[name] * large).reshape(-1)) for name in names]
     inner = torch.stack([torch.dot(a, b) for a, b in pairs]).sum()
     squares = torch.stack([torch.dot(a, a) for a, _ in pairs]).sum() * torch.stack([torch.dot(b, b) for _, b in pairs]).sum()
     # The floor keeps the gradient finite where a vector vanishes.
     return inner / squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt()
+
+
+def _exponent(values: list[Tensor]) -> Tensor:
+    """The power of two next to the largest magnitude; 0 where all are 0."""
+    most = torch.stack([value.detach().abs().amax() for value in values if value.numel()]).amax()
+    return torch.where(most > 0, most.frexp().exponent, 0).double()

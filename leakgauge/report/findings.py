@@ -9,7 +9,13 @@ from leakgauge.report.numbers import DASH, duration, number, plural, share, sign
 from leakgauge.report.words import METRICS
 from leakgauge.studying import Cell, Findings, Judgment, Level, Ruling, Statistic, Table, View
 
-TONES: dict[Ruling, str] = {"holds": "calm", "fails": "bad", "cannot tell": "unsure", "left out": "broken"}
+TONES: dict[Ruling, str] = {
+    "holds": "calm",
+    "fails": "bad",
+    "too few to tell": "unsure",
+    "cannot tell": "unsure",
+    "left out": "broken",
+}
 
 
 def measured(claim: Judgment) -> str:
@@ -32,7 +38,12 @@ def headline(findings: Findings) -> str:
     return "; ".join([f"{count['holds']} of {plural(judged, 'claim')} {'holds' if count['holds'] == 1 else 'hold'}", *others])
 
 
-_OTHERS: dict[Ruling, str] = {"fails": "refuted", "cannot tell": "not to be judged", "left out": "left out by --quick"}
+_OTHERS: dict[Ruling, str] = {
+    "fails": "refuted",
+    "too few to tell": "rest on too few to tell",
+    "cannot tell": "not to be judged",
+    "left out": "left out by --quick",
+}
 
 
 def caption(table: Table) -> str:

@@ -10,6 +10,7 @@ from typing import Any, final
 from leakgauge.auditing.record import ATTACK, FLOOR, Record
 from leakgauge.report.numbers import DASH, duration, median, number, plural, present
 from leakgauge.report.view import View, describe
+from leakgauge.results.multiplicity import together
 
 
 @final
@@ -33,6 +34,7 @@ class Overview:
     headline: str
     tally: tuple[tuple[str, str, int], ...]
     total: int
+    together: str  # which of the leaks stand, of so many audits
     keys: tuple[str, ...]  # of the specs, those that vary
     lines: tuple[Line, ...]
 
@@ -50,6 +52,7 @@ def overview(records: Sequence[Record], views: Sequence[View]) -> Overview:
         headline=f"{leaking or 'None'} of {plural(len(views), 'audit')} {'leaks' if leaking == 1 else 'leak'}",
         tally=tally,
         total=len(views),
+        together=together(records),
         keys=keys,
         lines=tuple(
             Line(shown, row, _middle(record, ATTACK), _middle(record, FLOOR), _identified(record), duration(record.seconds))

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from leakgauge.auditing.record import ATTACK, Outcome, Record
 from leakgauge.auditing.verdict import recovered_examples
 from leakgauge.core.errors import UsageError, suggestion
+from leakgauge.results.multiplicity import RATE, doubtful
 
 Result = Literal["pass", "fail", "inconclusive"]
 Limit = Annotated[float, Field(allow_inf_nan=False)]
@@ -35,6 +36,13 @@ class Policy(BaseModel):
     min: dict[str, Limit] = Field({}, description="The least that is accepted: of a metric in any example (mse, lpips).")
     inconclusive: Literal["inconclusive", "fail", "allow"] = Field(
         "inconclusive", description="What to make of an inconclusive audit: say so (exit code 3), fail it or let it pass."
+    )
+    false_discovery_rate: float = Field(
+        RATE,
+        gt=0,
+        le=1,
+        description="Of the leaks that fail, the share that may be chance, over all audits together; a leak that does not stand at "
+        "this rate makes its audit inconclusive. 1 takes every verdict by itself.",
     )
     at_least: int = Field(1, ge=1, description="How many audits must be there; with fewer the gate is inconclusive.")
 
@@ -89,7 +97,8 @@ def gate(records: Iterable[Record], policy: Policy) -> Rulings:
     if not found:
         raise UsageError("gate: got no audit, expected at least one; run an audit into this folder first")
     _check_names(found, policy)
-    rulings = tuple(_rule(record, policy) for record in found)
+    doubts = doubtful(found, policy.false_discovery_rate)
+    rulings = tuple(_rule(record, policy, doubts.get(record.key), len(found)) for record in found)
     results = [ruling.result for ruling in rulings]
     if "fail" in results:
         return Rulings("fail", f"{results.count('fail')} of {len(found)} audits fail.", rulings)
@@ -100,11 +109,18 @@ def gate(records: Iterable[Record], policy: Policy) -> Rulings:
     return Rulings("pass", f"All {len(found)} audits pass.", rulings)
 
 
-def _rule(record: Record, policy: Policy) -> Ruling:
+def _rule(record: Record, policy: Policy, adjusted: float | None, count: int) -> Ruling:
+    """Hold one record against the policy; `adjusted` is the chance of its leak among `count` audits, where that is too large."""
     failures: list[str] = []
     doubts: list[str] = []
     outcome = record.verdict.outcome
-    if outcome in policy.forbid:
+    if outcome in policy.forbid and adjusted is not None:
+        reason = (
+            f"The verdict is {outcome!r}, but among {count} audits it has a false discovery rate of {adjusted:.2g}, more than "
+            f"{policy.false_discovery_rate:g}: chance may tell as much. Audit it again with other seeds."
+        )
+        (failures if policy.inconclusive == "fail" else doubts).append(reason)
+    elif outcome in policy.forbid:
         failures.append(f"The verdict {outcome!r} is forbidden: {record.verdict.reason}")
     elif outcome == "inconclusive":
         (failures if policy.inconclusive == "fail" else doubts).append(record.verdict.reason)

@@ -38,7 +38,7 @@ class View:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A sentence that a number bears out or refutes: `measure` computes it, and it must lie within the bounds.
+    """A sentence that a number bears out or refutes: `measure` computes it, and its interval must lie within the bounds.
 
     A claim about audits that are not there, or that failed, is not judged; one about levels that `--quick` leaves out is
     left out. Raises UsageError without a bound.

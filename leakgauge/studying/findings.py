@@ -12,7 +12,7 @@ from leakgauge.studying.cases import Case
 from leakgauge.studying.document import Claim, Study, View
 from leakgauge.studying.results import LeftOut, Results, Sample, Statistic, Unsettled, runs
 
-Ruling = Literal["holds", "fails", "cannot tell", "left out"]
+Ruling = Literal["holds", "fails", "too few to tell", "cannot tell", "left out"]
 
 
 @final
@@ -94,9 +94,10 @@ class Findings:
 
     @property
     def exit_code(self) -> int:
-        """1 if a claim fails, 3 if one cannot be judged, else 0."""
+        """1 if a claim fails, 3 if one cannot be judged or, in a whole run, rests on too few, else 0."""
         results = {claim.result for claim in self.claims}
-        return 1 if "fails" in results else 3 if "cannot tell" in results else 0
+        open_ones = {"cannot tell"} if self.is_quick else {"cannot tell", "too few to tell"}
+        return 1 if "fails" in results else 3 if results & open_ones else 0
 
 
 def conclude(
@@ -134,7 +135,25 @@ def _judge(claim: Claim, results: Results) -> Judgment:
         ruling: Ruling = "left out" if results.is_quick else "cannot tell"  # the whole run leaves nothing out
         return Judgment(claim.text, bound, claim.unit, ruling, reason=str(reason))
     measured = found if isinstance(found, Statistic) else Statistic(float(found), 1)
-    return Judgment(claim.text, bound, claim.unit, "holds" if claim.holds(measured.value) else "fails", measured)
+    is_exact = not isinstance(found, Statistic) and not results.is_quick
+    return Judgment(claim.text, bound, claim.unit, _ruling(claim, measured, is_exact=is_exact), measured)
+
+
+def _ruling(claim: Claim, measured: Statistic, *, is_exact: bool) -> Ruling:
+    """Judge by the interval: within the bounds it holds, outside it fails, and what reaches over a bound rests on too few.
+
+    So does what has no interval, unless it is a count of what happened (`is_exact`).
+    """
+    if is_exact:
+        return "holds" if claim.holds(measured.value) else "fails"
+    if measured.interval is None:
+        return "too few to tell"
+    low, high = measured.interval
+    if claim.holds(low) and claim.holds(high):
+        return "holds"
+    is_below = claim.at_least is not None and high < claim.at_least
+    is_above = claim.at_most is not None and low > claim.at_most
+    return "fails" if is_below or is_above else "too few to tell"
 
 
 def _table(view: View, results: Results) -> Table:

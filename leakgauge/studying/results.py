@@ -10,7 +10,7 @@ from typing import final
 
 from leakgauge.auditing.record import ATTACK, CONTROL, TRAINED, Record, Trial
 from leakgauge.core.errors import LeakgaugeError, UsageError, suggestion
-from leakgauge.core.statistics import mean_interval, median_interval, recovered_share
+from leakgauge.core.statistics import clustered_median_interval, clustered_share, mean_interval, median_interval
 from leakgauge.results.store import FINISHED
 from leakgauge.studying.blocks import Block, Level, named
 from leakgauge.studying.cases import Case
@@ -72,8 +72,10 @@ class Sample:
         return tuple(value for case in self._ended for value in self._of(case, metric, trial))
 
     def median(self, metric: str = "psnr", trial: str = ATTACK) -> Statistic:
-        """The median over all examples."""
-        return _middle(self.scores(metric, trial))
+        """The median over all examples; examples of one batch are not independent."""
+        groups = self._groups(metric, trial)
+        values = [value for group in groups for value in group]
+        return Statistic(_middle(values).value, len(values), clustered_median_interval(groups))
 
     def mean(self, metric: str = LABELS, trial: str = ATTACK) -> Statistic:
         """The mean over all audits, of the mean over the examples of each; examples of one batch are not independent."""
@@ -84,10 +86,10 @@ class Sample:
         return Statistic(fmean(values), len(values), interval)
 
     def share(self, threshold: float = 20.0, metric: str = "psnr", trial: str = ATTACK) -> Statistic:
-        """The share of all examples whose score reaches the threshold."""
-        values = self.scores(metric, trial)
-        value, *interval = recovered_share(values, threshold)
-        return Statistic(value, len(values), (interval[0], interval[1]))
+        """The share of all examples whose score reaches the threshold; examples of one batch are not independent."""
+        groups = self._groups(metric, trial)
+        value, low, high = clustered_share(groups, threshold)
+        return Statistic(value, sum(map(len, groups)), (low, high))
 
     def minus(self, other: Sample, metric: str = "psnr", trial: str = ATTACK) -> Statistic:
         """The median, over pairs of audits, of how much more this sample scores (the median over the examples of an audit).
@@ -117,6 +119,9 @@ class Sample:
     @property
     def _ended(self) -> tuple[Case, ...]:
         return tuple(case for case in self._distinct if case.key in self.records)
+
+    def _groups(self, metric: str, trial: str) -> list[tuple[float, ...]]:
+        return [self._of(case, metric, trial) for case in self._ended]
 
     def _by_audit(self, metric: str, trial: str, summed_up: Callable[[Sequence[float]], float]) -> tuple[float, ...]:
         return tuple(summed_up(self._of(case, metric, trial)) for case in self._ended)

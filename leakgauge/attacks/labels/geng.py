@@ -33,8 +33,13 @@ class Geng:
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """Nothing but the update; it uses SCALE and PUBLIC_DATA where they are granted."""
+        """Nothing but the update."""
         return frozenset()
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """SCALE and PUBLIC_DATA."""
+        return frozenset({Capability.SCALE, Capability.PUBLIC_DATA})
 
     def infer(self, seen: Observation, count: int, /, *, rng: Rng) -> Tensor:
         """Return `count` classes, sorted."""

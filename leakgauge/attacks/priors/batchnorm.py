@@ -11,7 +11,7 @@ from leakgauge.core import tree
 from leakgauge.core.algorithm import NonNegative, algorithm
 from leakgauge.core.anatomy import batch_norms
 from leakgauge.core.errors import OutOfScope
-from leakgauge.core.types import Batch, Observation
+from leakgauge.core.types import Batch, Capability, Observation
 
 
 class _Statistics(NamedTuple):
@@ -31,6 +31,11 @@ class BatchNormStatistics:
     """
 
     weight: NonNegative = 0.1
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """BUFFERS."""
+        return frozenset({Capability.BUFFERS})
 
     def __call__(self, batch: Batch, seen: Observation, /) -> Tensor:
         """Return the weighted distance of the features of the images."""

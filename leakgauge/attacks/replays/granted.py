@@ -19,6 +19,11 @@ class Granted:
         """PROCEDURE."""
         return frozenset({Capability.PROCEDURE})
 
+    @property
+    def uses(self) -> frozenset[str]:
+        """DEFENSE: the client is granted inside its defenses."""
+        return frozenset({Capability.DEFENSE})
+
     def __call__(self, seen: Observation, batch: Batch, /) -> Params:
         """Return the update of the candidate, without any chance in it."""
         if seen.client is None:
