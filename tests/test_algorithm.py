@@ -179,6 +179,10 @@ class Guess:
             case "progress":
                 tick(0.9)
                 tick(0.1)
+            case "unsaid labels" if seen.labels is not None:
+                gray = gray * seen.labels.reshape(-1, 1, 1, 1) / 10
+            case "unsaid data" if seen.public is not None:
+                gray = seen.public.x.mean(0).expand_as(gray)
             case "greed" if seen.labels is None:
                 raise UsageError("threat: does not grant labels")
             case "replay" if seen.client is not None:
@@ -205,6 +209,8 @@ def test_a_sound_attack_passes():
         ("graph", "has a graph"),
         ("nan", "not finite"),
         ("progress", "progress falls"),
+        ("unsaid labels", "other labels give another answer"),
+        ("unsaid data", "other public_data give another answer"),
     ],
 )
 def test_a_faulty_attack_is_told(fault, told):

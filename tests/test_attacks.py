@@ -22,6 +22,7 @@ from leakgauge.attacks.gradinversion import gradinversion
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.idlg import idlg
 from leakgauge.attacks.inverting_gradients import inverting_gradients
+from leakgauge.attacks.label_counts import LabelCounts
 from leakgauge.attacks.labels.joint import Joint
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.likelihoods.cosine import Cosine
@@ -39,7 +40,7 @@ from leakgauge.attacks.searches.adam import Adam as SearchAdam
 from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.sme import sme
 from leakgauge.attacks.spaces.pixels import Pixels
-from leakgauge.auditing.judging import judge
+from leakgauge.auditing.judging import judge, label_accuracy
 from leakgauge.auditing.rounds import Rounds, observe_rounds
 from leakgauge.auditing.training import Training, train
 from leakgauge.clients.fedavg import FedAvg
@@ -495,3 +496,38 @@ def test_analytic_inversion_of_one_example_uses_all_rounds(rate):
     one = read(defenses=(GaussianNoise(sigma=0.02),))[0]
     many = read(defenses=(GaussianNoise(sigma=0.02),), rounds=Rounds(count=20, server_rate=rate))[0]
     assert many > one + 4
+
+
+def test_another_round_does_not_pass_for_a_twin():
+    """A unit mixes the same examples in every round: its own row of another round says nothing of how many these are."""
+    pool = Photographs(size=16).load()
+    secret = Batch(pool.x[:4], pool.y[:4])
+    model = MLP(hidden=(512,)).build(pool.inputs, rng=stream(3, "victim"))
+    for count in (1, 3):
+        seen = observe_rounds(model, secret, client=FedSGD(), threat=ADAPTIVE, rounds=Rounds(count=count, server_rate=0.01), seed=0)
+        found = Analytic().run(seen, rng=stream(0), tick=no_tick).batch.x
+        nearest = torch.cdist(secret.x.flatten(1), found.flatten(1)).amin(1)
+        assert int((nearest < 1e-2).sum()) >= 3
+
+
+def test_labels_are_read_from_all_rounds():
+    pool = Photographs(size=16).load()
+    secret = Batch(pool.x[:6], pool.y[:6])
+    model = MLP(hidden=(64,)).build(pool.inputs, rng=stream(0, "victim"))
+    noise = GaussianNoise(sigma=0.15)
+    right = {}
+    for count in (1, 30):
+        guessed = []
+        for seed in range(10):
+            seen = observe_rounds(
+                model,
+                secret,
+                client=FedSGD(),
+                defenses=(noise,),
+                threat=SERVER,
+                rounds=Rounds(count=count, server_rate=0.0),
+                seed=seed,
+            )
+            guessed.append(LabelCounts().run(seen, rng=stream(seed), tick=no_tick).batch.y)
+        right[count] = sum(label_accuracy(secret.y, one) for one in guessed) / 10
+    assert right[30] > right[1]

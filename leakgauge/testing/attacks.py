@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.core import tree
+from leakgauge.core.abilities import used_by
 from leakgauge.core.errors import OutOfScope
 from leakgauge.core.protocols import Attack, Defense, Labels, Replay, Victim
 from leakgauge.core.rng import stream
@@ -32,8 +34,9 @@ def check_attack(
     """Raise AssertionError unless an attack keeps what the protocol promises.
 
     The same seed gives the same answer, also after the secret is wiped; its needs are enough for it to run; it changes nothing
-    that it was given and draws from no global generator; its progress never falls; its answer has the right shapes. With
-    `bounded`, its pixels lie in the allowed range. Give it a `victim` and a client that it applies to.
+    that it was given and draws from no global generator; its progress never falls; its answer has the right shapes; labels and
+    public data that it does not say it uses change no pixel. With `bounded`, its pixels lie in the allowed range. Give it a
+    `victim` and a client that it applies to.
     """
     check_algorithm("attack", attack)
     who = type(attack).__name__
@@ -56,6 +59,12 @@ def check_attack(
     case.batch.x.zero_()
     case.batch.y.zero_()
     check_equal(who, "answers", first, attack.run(seen, rng=stream(0, "attack"), tick=no_tick))
+    for grant in sorted({Capability.LABELS, Capability.PUBLIC_DATA} - used_by(attack)):
+        other = attack.run(_altered(seen, grant), rng=stream(0, "attack"), tick=no_tick)
+        expect(
+            torch.equal(first.batch.x, other.batch.x),
+            f"{who}: other {grant} give another answer, expected that `uses` or `needs` names it",
+        )
     most = examples if Capability.COUNT in needs else sys.maxsize  # a count that is not granted may be estimated too high
     _check_reconstruction(who, attack.run(barely, rng=stream(0, "attack"), tick=no_tick), barely, most, bounded)
 
@@ -96,6 +105,13 @@ def check_replay(replay: Replay, *, victim: Victim = SMALL_RESNET, examples: int
     for what, slope in zip(("pixels", "labels"), torch.autograd.grad(total, [candidate.x, candidate.y]), strict=True):
         expect(bool(slope.isfinite().all()), f"{who}: has a gradient in the {what} that is not finite")
     check_equal(who, "updates", tree.detach(sent), tree.detach(replay(seen, candidate)))
+
+
+def _altered(seen: Observation, grant: str) -> Observation:
+    """The observation with other labels, or other public examples, than were granted."""
+    if grant == Capability.LABELS:
+        return seen if seen.labels is None else replace(seen, labels=(seen.labels + 1) % seen.model.inputs.classes)
+    return seen if seen.public is None else replace(seen, public=replace(seen.public, x=seen.public.x.flip(-1).sqrt()))
 
 
 def _needs(who: str, algorithm: Any) -> frozenset[Capability]:
