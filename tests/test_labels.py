@@ -346,6 +346,14 @@ def test_a_count_that_is_withheld_is_estimated_for_the_analytic_attack():
     assert "rank of the linear layers' update says 2" in " ".join(found.notes)
 
 
+@pytest.mark.parametrize(("examples", "told"), [(2, "says 2."), (8, "says at least 3"), (40, "says at least 3")])
+def test_a_rank_that_is_full_says_at_least(examples, told):
+    seen = sample(LeNet(), examples=examples).observe(FedSGD(), threat=EAVESDROPPER)
+    assert seen.model.inputs.classes == 4
+    (note,) = settle(seen).notes
+    assert told in note
+
+
 def test_whoever_knows_the_labels_knows_how_many_they_are():
     seen = case_of(VICTIMS["lenet"], [1] * 12).observe(FedAvg(epochs=3), threat=ThreatModel("labels", frozenset({"labels"})))
     settled = settle(seen)

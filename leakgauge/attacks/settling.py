@@ -75,10 +75,13 @@ def _counted(seen: Observation) -> Settled:
         return Settled(seen, ())
     if seen.labels is not None:  # whoever knows the labels can count them
         return Settled(replace(seen, update=replace(seen.update, examples=len(seen.labels))), ())
-    count = max((_rank(seen.update.delta[name], seen.model.params[name]) for name in _linear(seen)), default=0)
+    ranks = {name: _rank(seen.update.delta[name], seen.model.params[name]) for name in _linear(seen)}
+    count = max(ranks.values(), default=0)
     if not count:
         raise OutOfScope("the number of examples is not granted, and no linear layer was sent that would give it away")
-    note = f"The number of examples is not granted; the rank of the linear layers' update says {count}."
+    is_full = all(rank >= _most(seen.update.delta[name], seen) for name, rank in ranks.items() if rank == count)
+    told = f"at least {count}, which is as much as it can show" if is_full else str(count)
+    note = f"The number of examples is not granted; the rank of the linear layers' update says {told}."
     return Settled(replace(seen, update=replace(seen.update, examples=count)), (note,))
 
 
@@ -90,6 +93,12 @@ def _linear(seen: Observation) -> list[str]:
     layers = [(name, layer) for name, layer in seen.model.net.named_modules() if isinstance(layer, nn.Linear)]
     names = [f"{name}.weight" if name else "weight" for name, _ in layers]
     return [name for name in names if name in seen.update.delta]
+
+
+def _most(update: Tensor, seen: Observation) -> int:
+    """The largest rank that an update can have, however many the examples: silent units add none, and p - y sums to 0."""
+    sides = [int((update != 0).any(axis).sum()) for axis in (0, 1)]
+    return min(side - (side == seen.model.inputs.classes) for side in sides)
 
 
 def _rank(update: Tensor, weight: Tensor) -> int:
