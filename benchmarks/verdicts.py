@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal, NamedTuple, final
@@ -94,10 +94,10 @@ def run(settings: Settings, results: Results) -> Shown:
             "faint", {"data": "noise 0.03", "batch": 1, "labels": "granted", "update": "the secret's", "audits": 30}, measure
         )
     )
-    shown = [{**row, "interval": _interval(row)} for row in rows]
+    shown = [{**row, "interval": _share([row], "leaks")} for row in rows]
     nulls = [row for row in rows if row["update"] in UPDATES]
-    worst = max(row["leaks"] / row["audits"] for row in nulls)
-    found = sum(row["leaks"] for row in rows[len(nulls) : -1])
+    natural = [row for row in nulls if row["data"] == "natural" and row["labels"] == "withheld"]
+    worst = max(nulls, key=lambda row: row["leaks"] / row["audits"])
     return Shown(
         "Verdicts: null audits and planted leaks",
         shown,
@@ -106,11 +106,21 @@ def run(settings: Settings, results: Results) -> Shown:
             for name in ("data", "batch", "labels", "update", "audits", "leaks", "partial", "none", "inconclusive", "interval")
         },
         [
-            f"{sum(row['audits'] for row in nulls)} null audits; in the worst cell {worst:.1%} are told to leak (goal: at most 5%)",
-            f"planted leaks found: {found} of {sum(row['audits'] for row in rows[len(nulls) : -1])} (goal: at least 99%)",
-            f"faint pictures under noise that were called no leak: {rows[-1]['none']} of 30 (goal: none)",
+            f"null audits told to leak: {_share(nulls, 'leaks')}, in part: {_share(nulls, 'partial')}; inconclusive: "
+            f"{_share(nulls, 'inconclusive')}",
+            f"in the worst of {len(nulls)} cells: {_share([worst], 'leaks')} (goal: at most 5%)",
+            f"on natural pictures without labels: {_share(natural, 'leaks')} (goal: at most 1%)",
+            f"planted leaks found: {_share(rows[len(nulls) : -1], 'leaks')} (goal: at least 99%)",
+            f"faint pictures under noise that were called no leak: {_share(rows[-1:], 'none')} (goal: none)",
         ],
     )
+
+
+def _share(rows: Sequence[Values], said: str) -> str:
+    """How many audits of several cells said so, with the interval that this allows for."""
+    count, audits = sum(int(row[said]) for row in rows), sum(int(row["audits"]) for row in rows)
+    low, high = wilson(count, audits)
+    return f"{count:,} of {audits:,} ({low:.1%} to {high:.1%})"
 
 
 def _counted(audited: Callable[[int], str], count: int) -> Callable[[], Values]:
@@ -203,8 +213,3 @@ def _examples(kind: str, seed: int) -> tuple[Tensor, Tensor]:
             x = torch.rand(350, 1, 2, 2, generator=rng)
     x = x.clamp(0, 1).contiguous()
     return x, (x.flatten(1).mean(1).argsort().argsort() * 10 // 350)
-
-
-def _interval(row: Values) -> str:
-    low, high = wilson(int(row["leaks"]), int(row["audits"]))
-    return f"{low:.1%} to {high:.1%}"

@@ -26,9 +26,9 @@ class Analytic:
 
     One example is the direction in which all rows, of all rounds, agree most (total least squares): exact up to rounding whatever
     the update's scale, and without the contrast that noise in the bias gradient costs least squares. Where numbers were dropped,
-    zeros say nothing, and each pixel is the least-squares solution over the rest of its column. For several examples
-    each row gives a mixture of the inputs that activate its unit; units that only one example activates all give that very
-    example, so the mixtures that occur more than once are taken first (ReLU nets with many more units than examples).
+    zeros say nothing, and each pixel is the least-squares solution over the rest of its column. For several examples each row gives
+    a mixture of the inputs that activate its unit; units that only one example activates all give that very example, so the
+    mixtures that occur more than once are taken first (ReLU nets with many more units than examples).
     """
 
     labels: Labels = GradInversionRule()
@@ -40,8 +40,8 @@ class Analytic:
 
     @property
     def uses(self) -> frozenset[str]:
-        """What the label rule uses, granted labels where it does not apply, and all rounds."""
-        return used_by(self.labels) | {ROUNDS, Capability.LABELS}
+        """What the label rule uses, and all rounds."""
+        return used_by(self.labels) | {ROUNDS}
 
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
         """Return the inputs. Raises OutOfScope unless the first layer is linear with bias, and both were sent."""

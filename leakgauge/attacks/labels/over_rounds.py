@@ -9,7 +9,7 @@ from leakgauge.attacks.labels.rounding import spelled_out, whole
 from leakgauge.core.errors import OutOfScope
 from leakgauge.core.protocols import Labels
 from leakgauge.core.rng import fork
-from leakgauge.core.types import Observation, Rng
+from leakgauge.core.types import Capability, Observation, Rng
 
 
 def infer(rule: Labels, seen: Observation, count: int, *, rng: Rng) -> Tensor:
@@ -17,7 +17,7 @@ def infer(rule: Labels, seen: Observation, count: int, *, rng: Rng) -> Tensor:
 
     Raises OutOfScope if the rule applies to none of them.
     """
-    if not seen.earlier:
+    if not seen.earlier or Capability.LABELS in rule.needs:  # who was told the labels reads them off no round
         return rule.infer(seen, count, rng=rng)
     found, reason = [], OutOfScope("the rule applies to no round")
     for one in (seen, *seen.earlier):
