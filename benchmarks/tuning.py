@@ -12,13 +12,34 @@ from benchmarks.results import Results, Shown, Values
 from leakgauge.core.errors import UsageError
 from leakgauge.executor import Runtime, execute, task_of
 from leakgauge.results.store import Store
-from leakgauge.studies.bayes_optimal import BAYES, COLOR, COSINE, DIGITS, FLOW, L1, L2, NOISE, PRIORS, RATE, STRENGTH, WEIGHT
+from leakgauge.studies.bayes_optimal import (
+    BAYES,
+    COLOR,
+    COSINE,
+    DIGITS,
+    FLOW,
+    L1,
+    L2,
+    MASKED,
+    NOISE,
+    PRIORS,
+    RATE,
+    STRENGTH,
+    WEIGHT,
+)
 from leakgauge.studying import Case, Changes, Level, Study, cases, nothing
 from leakgauge.tuning import Range, best, changed, tried
 
 TRIALS, BATCHES, WORKERS = 12, 4, 2
 RATES = Range(0.05, 0.5)
-WEIGHTS = {BAYES: Range(1e2, 1e5), L2: Range(0.05, 50.0), L1: Range(3.0, 3e3), COSINE: Range(1e-3, 1.0), FLOW: Range(0.01, 10.0)}
+WEIGHTS = {
+    BAYES: Range(1e2, 1e5),
+    L2: Range(0.05, 50.0),
+    L1: Range(3.0, 3e3),
+    COSINE: Range(1e-3, 1.0),
+    MASKED: Range(1e-3, 1.0),
+    FLOW: Range(0.01, 10.0),
+}
 """Of the prior: as many decades for everyone, about the size of each likelihood."""
 
 

@@ -11,7 +11,7 @@ from samples import failed, record, trial
 from leakgauge.auditing.record import Verdict
 from leakgauge.core.errors import UsageError
 from leakgauge.results.gate import Policy, gate, load_policy
-from leakgauge.results.multiplicity import doubtful, together
+from leakgauge.results.multiplicity import doubts, together
 
 SAFE = "no leak found by these attacks"
 
@@ -148,18 +148,29 @@ def test_a_leak_by_a_chance_that_so_many_audits_bring_is_inconclusive():
     assert result(told("a", 0.008)) == "fail"
     assert result(told("a", 0.008), *quiet) == "inconclusive"
     assert result(told("a", 0.008), *quiet, inconclusive="fail") == "fail"
+    assert result(told("a", 0.008), *quiet, inconclusive="allow") == "inconclusive"  # a leak was told: nobody allowed that
     assert result(told("a", 0.008), *quiet, false_discovery_rate=1) == "fail"
     assert result(told("a", 1e-6), *quiet) == "fail"
     assert result(*(told(f"a{i}", 0.008) for i in range(100))) == "fail"  # where all leak, none is taken for chance
     (doubt,) = gate([told("a", 0.008), *quiet], Policy()).rulings[0].reasons
-    assert "among 100 audits it has a false discovery rate of 0.5, more than 0.05" in doubt
+    assert "among the 100 audits that were tested it has a false discovery rate of 0.5, more than 0.05" in doubt
 
 
 def test_what_stands_together_is_said():
     quiet = [replace(safe(f"s{i}"), verdict=Verdict(SAFE, "", 0.5)) for i in range(99)]
     assert together([told("a", 0.008)]) == together(quiet) == ""
-    assert together([told("a", 1e-6), *quiet]).startswith("All 1 audits that tell of a leak stand at a false discovery rate of 5%")
-    assert together([told("a", 1e-6), told("b", 0.008), *quiet]).startswith("1 of 2 audits that tell of a leak do not stand")
+    assert together([told("a", 1e-6), *quiet]).startswith("The audit that tells of a leak stands at a false discovery rate of 5%")
+    assert together([told("a", 1e-6), told("b", 0.008), *quiet]).startswith("Of 2 audits that tell of a leak, 1 does not stand at")
+    many = together([told(f"a{i}", 0.008) for i in range(7)] + quiet + quiet)
+    assert "7 do not stand" in many and many.endswith(": sample, sample, sample, sample, sample and 2 more.")
+
+
+def test_audits_without_a_key_are_told_apart():
+    """An audit of a notebook has no key: a leak beyond doubt is not taken for the doubtful one beside it."""
+    quiet = [replace(safe(f"s{i}"), verdict=Verdict(SAFE, "", 0.5)) for i in range(99)]
+    sure, unsure = (replace(told("a", chance), key="") for chance in (1e-6, 0.008))
+    assert [one.result for one in gate([sure, unsure, *quiet], Policy()).rulings[:2]] == ["fail", "inconclusive"]
+    assert [doubt is None for doubt in doubts([sure, unsure, *quiet])[:2]] == [True, False]
 
 
 def test_chances_are_adjusted_as_benjamini_and_hochberg_did():
@@ -170,4 +181,4 @@ def test_chances_are_adjusted_as_benjamini_and_hochberg_did():
     records = [told(f"a{i}", chance) for i, chance in enumerate([*chances, *others])]
     rejected = max(i for i, chance in enumerate(chances, 1) if chance <= 0.05 * i / total)
     assert rejected == 4  # as they report
-    assert set(doubtful(records)) == {f"a{i}" for i in range(rejected, total)}
+    assert [doubt is None for doubt in doubts(records)] == [i < rejected for i in range(total)]

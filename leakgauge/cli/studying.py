@@ -44,7 +44,7 @@ def study(
     """Run a study and judge its claims; what was finished before is not run again.
 
     Writes study.html, study.json, and study.md with charts. Exit code 0 if all claims hold, 1 if one fails, 3 if one cannot
-    be judged because audits are missing or failed.
+    be judged because audits are missing or failed, or, in a full run, too few to tell.
     """
     if name is None:
         _list()

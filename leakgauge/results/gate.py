@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from leakgauge.auditing.record import ATTACK, Outcome, Record
 from leakgauge.auditing.verdict import recovered_examples
 from leakgauge.core.errors import UsageError, suggestion
-from leakgauge.results.multiplicity import RATE, doubtful
+from leakgauge.results.multiplicity import RATE, doubts, tested
 
 Result = Literal["pass", "fail", "inconclusive"]
 Limit = Annotated[float, Field(allow_inf_nan=False)]
@@ -97,8 +97,8 @@ def gate(records: Iterable[Record], policy: Policy) -> Rulings:
     if not found:
         raise UsageError("gate: got no audit, expected at least one; run an audit into this folder first")
     _check_names(found, policy)
-    doubts = doubtful(found, policy.false_discovery_rate)
-    rulings = tuple(_rule(record, policy, doubts.get(record.key), len(found)) for record in found)
+    chances = doubts(found, policy.false_discovery_rate)
+    rulings = tuple(_rule(record, policy, chance, tested(found)) for record, chance in zip(found, chances, strict=True))
     results = [ruling.result for ruling in rulings]
     if "fail" in results:
         return Rulings("fail", f"{results.count('fail')} of {len(found)} audits fail.", rulings)
@@ -114,24 +114,25 @@ def _rule(record: Record, policy: Policy, adjusted: float | None, count: int) ->
     failures: list[str] = []
     doubts: list[str] = []
     outcome = record.verdict.outcome
-    if outcome in policy.forbid and adjusted is not None:
-        reason = (
-            f"The verdict is {outcome!r}, but among {count} audits it has a false discovery rate of {adjusted:.2g}, more than "
-            f"{policy.false_discovery_rate:g}: chance may tell as much. Audit it again with other seeds."
+    is_doubtful_leak = outcome in policy.forbid and adjusted is not None
+    if is_doubtful_leak:
+        doubts.append(
+            f"The verdict is {outcome!r}, but among the {count} audits that were tested it has a false discovery rate of "
+            f"{adjusted:.2g}, more than {policy.false_discovery_rate:g}: chance may tell as much. Audit it again with other seeds."
         )
-        (failures if policy.inconclusive == "fail" else doubts).append(reason)
     elif outcome in policy.forbid:
         failures.append(f"The verdict {outcome!r} is forbidden: {record.verdict.reason}")
     elif outcome == "inconclusive":
-        (failures if policy.inconclusive == "fail" else doubts).append(record.verdict.reason)
+        doubts.append(record.verdict.reason)
     for name, value, limit, is_broken in _against_limits(record, policy):
         if value is None:
-            (failures if policy.inconclusive == "fail" else doubts).append(f"{name} was not measured.")
+            doubts.append(f"{name} was not measured.")
         elif is_broken:
             failures.append(f"{name} is {value:.4g}, the limit is {limit:g}.")
-    if failures:
-        return Ruling(record.key, record.name, "fail", tuple(failures))
-    if doubts and policy.inconclusive != "allow":
+    if failures or (doubts and policy.inconclusive == "fail"):
+        return Ruling(record.key, record.name, "fail", (*failures, *doubts) if policy.inconclusive == "fail" else tuple(failures))
+    # Who allows what is inconclusive has not allowed what was told to leak.
+    if doubts and (policy.inconclusive != "allow" or is_doubtful_leak):
         return Ruling(record.key, record.name, "inconclusive", tuple(doubts))
     return Ruling(record.key, record.name, "pass", tuple(doubts))
 
