@@ -128,7 +128,7 @@ def over(found: Results, *, baseline: Level, images: Level, noise: Level, block:
 
 
 def lead(found: Results, *, images: Level, noise: Level, block: str = "noise") -> Statistic:
-    """How far the optimal likelihood is above the best of the others."""
+    """How far the optimal likelihood is above the best of the usual ones, which take zeros for numbers."""
     return min((over(found, baseline=one, images=images, noise=noise, block=block) for one in USUAL), key=lambda one: one.value)
 
 
@@ -149,9 +149,17 @@ def _claims(images: Level) -> tuple[Claim, ...]:
     return (
         *(
             Claim(
-                text=f"Under {noise} noise, {images}: the optimal likelihood is 3 dB above the best other one",
+                text=f"Under {noise} noise, {images}: the optimal likelihood is 3 dB above the best usual one",
                 measure=partial(lead, images=images, noise=noise),
                 at_least=3.0,
+            )
+            for noise in (PRUNED_GAUSSIAN, PRUNED_LAPLACE)
+        ),
+        *(
+            Claim(
+                text=f"Under {noise} noise, {images}: the optimal likelihood is at least as good as the cosine of what is not zero",
+                measure=partial(over, baseline=MASKED, images=images, noise=noise),
+                at_least=0.0,
             )
             for noise in (PRUNED_GAUSSIAN, PRUNED_LAPLACE)
         ),
@@ -183,7 +191,8 @@ STUDY = Study(
         "each were tuned for each noise and each kind of images, with one budget, on training images (`python -m benchmarks "
         "tuning`). "
         f"Noise has a standard deviation of {SIGMA:g}, or that scale if it is Laplace noise; pruning sets each number to 0 with "
-        "probability 1/2. The usual likelihoods take the update as it comes, as in the paper. Under pruned noise the lead depends "
+        "probability 1/2. The usual likelihoods take the update as it comes, as in the paper, zeros and all; the masked "
+        "cosine leaves the zeros out, as anyone would who sees so many. Under pruned noise the lead depends "
         "on the noise: the more of it, the less it matters which numbers were dropped. The learned density was fitted to "
         "CIFAR-10's training images; for other images than CIFAR-10's it is a guess."
     ),
@@ -200,7 +209,7 @@ STUDY = Study(
     claims=(
         *(claim for images in IMAGES for claim in _claims(images)),
         Claim(
-            text=f"Under pruned Gaussian noise of {SIGMAS[0]:g}: the optimal likelihood is 3 dB above the best other one",
+            text=f"Under pruned Gaussian noise of {SIGMAS[0]:g}: the optimal likelihood is 3 dB above the best usual one",
             measure=partial(lead, images=COLOR, noise=SIGMAS[0], block="strength"),
             at_least=3.0,
         ),
