@@ -14,7 +14,19 @@ from benchmarks.cases import Settings
 from benchmarks.results import Results, show
 from leakgauge.core.errors import UsageError
 
-NAMES = ("startup", "memory", "demo", "analytic", "dlg", "step", "inverting", "verdicts", "tuning")  # the quick ones first
+# The quick ones first.
+NAMES = (
+    "startup",
+    "memory",
+    "demo",
+    "analytic",
+    "dlg",
+    "step",
+    "inverting",
+    "labels",
+    "verdicts",
+    "tuning",
+)  # the quick ones first
 
 
 def main() -> None:

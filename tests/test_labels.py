@@ -16,13 +16,14 @@ from leakgauge.attacks.label_counts import LabelCounts
 from leakgauge.attacks.labels.counts import Counts
 from leakgauge.attacks.labels.geng import Geng
 from leakgauge.attacks.labels.ilrg import ILRG
-from leakgauge.attacks.labels.integers import weigh
+from leakgauge.attacks.labels.integers import Posterior, expected_right, weigh
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.labels.last_layer import look, scatter
 from leakgauge.attacks.labels.llg import LLG
 from leakgauge.attacks.labels.rounding import spelled_out, whole
 from leakgauge.attacks.labels.signs import keeps_signs, present
-from leakgauge.attacks.settling import is_reversed, settle
+from leakgauge.attacks.settling import settle, sign_odds
+from leakgauge.auditing.judging import label_accuracy
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.adam import Adam
@@ -255,7 +256,7 @@ def test_signs_are_turned_around_where_they_name_too_many_classes(count):
         turned = replace(
             seen, update=replace(seen.update, delta=tree.apply(lambda value, sign=sign: sign * value, seen.update.delta))
         )
-        assert is_reversed(turned) == (sign < 0)
+        assert (sign_odds(turned) < 0) == (sign < 0)
 
 
 def test_rules_know_more_classes_than_examples_and_fewer():
@@ -314,8 +315,8 @@ def test_a_rule_of_counts_needs_a_head_that_moved(rule):
 def test_the_sign_is_that_of_a_gradient_whichever_way_it_came(victim, count):
     seen = case_of(victim, chance_labels(count, 1), seed=1).observe(ONE_STEP, threat=WEIGHTS)
     swapped = replace(seen, update=replace(seen.update, delta=tree.apply(torch.neg, seen.update.delta)))
-    assert not is_reversed(seen)
-    assert is_reversed(swapped)
+    assert sign_odds(seen) > 5
+    assert sign_odds(swapped) == -sign_odds(seen)
     settled, plain = settle(swapped), settle(seen)
     for name, value in seen.update.delta.items():
         assert torch.equal(settled.seen.update.delta[name], value)
@@ -327,16 +328,52 @@ def test_the_sign_is_that_of_a_gradient_whichever_way_it_came(victim, count):
 @pytest.mark.parametrize("seed", range(6))
 def test_the_sign_of_many_local_steps_is_not_taken_for_reversed(seed):
     client = FedAvg(epochs=10, optimizer=SGD(learning_rate=0.03))
-    assert not is_reversed(case_of(LeNet(), chance_labels(8, seed), seed).observe(client, threat=WEIGHTS))
+    assert sign_odds(case_of(LeNet(), chance_labels(8, seed), seed).observe(client, threat=WEIGHTS)) > -5
 
 
 def test_the_sign_is_kept_where_the_scale_is_granted_or_nothing_tells():
     seen = case_of(VICTIMS["convnet"], [1, 1, 2]).observe(ONE_STEP, threat=SERVER)
     backward = replace(seen, update=replace(seen.update, delta=tree.apply(torch.neg, seen.update.delta)))
-    assert settle(backward).seen is not None
-    assert not is_reversed(backward)
+    assert settle(backward) == (backward, ())
     headless = without(replace(backward, threat=WEIGHTS), head_bias(seen), head_bias(seen).replace("bias", "weight"))
-    assert not is_reversed(headless)
+    assert sign_odds(headless) == 0
+    assert settle(headless).seen.update.delta == headless.update.delta
+    assert "does not tell the sign" in settle(headless).notes[-1]
+
+
+@pytest.mark.parametrize("victim", ["convnet", "lenet"])
+def test_a_rule_says_how_many_of_its_labels_it_expects_to_be_right(victim):
+    labels = chance_labels(32, 4)
+    seen = case_of(VICTIMS[victim], labels).observe(ONE_STEP, threat=WEIGHTS)
+    believed = Counts().believe(seen, 32, rng=stream(0))
+    assert torch.equal(believed.labels, Counts().infer(seen, 32, rng=stream(0)))
+    assert 0.5 < believed.share <= 1
+    assert label_accuracy(torch.tensor(labels), believed.labels) >= believed.share - 0.1
+    found = LabelCounts().run(seen, rng=stream(0), tick=no_tick)
+    assert f"the rule expects {believed.share:.0%} to be right." in found.notes[-1]
+
+
+def test_batch_statistics_are_taken_where_the_client_took_them():
+    """Fresh running statistics, of mean 0 and variance 1, make other embeddings than a client in training mode has."""
+    labels = chance_labels(16, 2)
+    for mode, size in (("eval", None), ("train", 16)):
+        client = replace(ONE_STEP, batchnorm=mode)
+        seen = case_of(ConvNet(width=8), labels).observe(client, threat=WEIGHTS)
+        before = {name: value.clone() for name, value in seen.model.buffers.items()}
+        layer = look(seen, 64, "pink", rng=stream(0))
+        assert layer.statistics_of == size
+        assert all(torch.equal(value, before[name]) for name, value in seen.model.buffers.items())
+        assert not any(module.training for module in seen.model.net.modules())
+        assert label_accuracy(torch.tensor(labels), Counts().infer(seen, 16, rng=stream(0))) == 1
+
+
+def test_expected_right_is_the_mean_over_counts_that_are_drawn():
+    chances = torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5]], dtype=torch.float64)
+    guess = torch.tensor([1, 1])
+    drawn = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+    weights = chances[0][drawn[:, 0]] * chances[1][drawn[:, 1]]
+    expected = float((weights[:, None] * torch.minimum(drawn, guess)).sum()) / 2
+    assert expected_right(Posterior(chances, 1.0, 0.0), guess) == pytest.approx(expected)
 
 
 def test_a_count_that_is_withheld_is_estimated_for_the_analytic_attack():
@@ -350,7 +387,7 @@ def test_a_count_that_is_withheld_is_estimated_for_the_analytic_attack():
 def test_a_rank_that_is_full_says_at_least(examples, told):
     seen = sample(LeNet(), examples=examples).observe(FedSGD(), threat=EAVESDROPPER)
     assert seen.model.inputs.classes == 4
-    (note,) = settle(seen).notes
+    note = settle(seen).notes[0]
     assert told in note
 
 

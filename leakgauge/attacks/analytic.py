@@ -9,7 +9,7 @@ from torch import Tensor
 
 from leakgauge.attacks.labels.counts import Counts
 from leakgauge.attacks.labels.gradinversion import GradInversionRule
-from leakgauge.attacks.labels.over_rounds import infer
+from leakgauge.attacks.labels.over_rounds import Inferred, infer
 from leakgauge.attacks.settling import settle
 from leakgauge.core.abilities import ROUNDS, used_by
 from leakgauge.core.algorithm import algorithm
@@ -59,18 +59,19 @@ class Analytic:
         tick(1.0)
         return Reconstruction(Batch(x, y[: len(x)]), losses=torch.full((1,), torch.nan), notes=(*notes, *doubts))
 
-    def _labels(self, seen: Observation, count: int, rng: Rng) -> tuple[Tensor, tuple[str, ...]]:
+    def _labels(self, seen: Observation, count: int, rng: Rng) -> Inferred:
         """The labels by the rule. Pixels do not need them: where it does not apply, those granted or counted, or any, will do."""
         try:
-            return infer(self.labels, seen, count, rng=rng), ()
+            return infer(self.labels, seen, count, rng=rng)
         except OutOfScope as reason:
             if seen.labels is not None:
-                return seen.labels, (f"The labels are those granted, because {reason}.",)
+                return Inferred(seen.labels, (f"The labels are those granted, because {reason}.",))
             try:
-                return infer(Counts(), seen, count, rng=rng), (f"The labels are those of the rule counts, because {reason}.",)
+                found = infer(Counts(), seen, count, rng=rng)
+                return Inferred(found.labels, (f"The labels are those of the rule counts, because {reason}.", *found.notes))
             except OutOfScope:
                 unknown = torch.zeros(count, dtype=torch.long, device=next(iter(seen.update.delta.values())).device)
-                return unknown, (f"The labels are no guess, because {reason}.",)
+                return Inferred(unknown, (f"The labels are no guess, because {reason}.",))
 
 
 def _one(rows: Tensor, factors: Tensor) -> Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from leakgauge.core.anatomy import head
+from leakgauge.core import tree
+from leakgauge.core.anatomy import batch_norms, head
 from leakgauge.core.rng import uniform
 from leakgauge.core.types import Inputs, Model, Rng
 
@@ -42,16 +45,39 @@ def draw(inputs: Inputs, count: int, kind: Images, *, rng: Rng) -> Tensor:
 
 
 @torch.no_grad()
-def answers(model: Model, x: Tensor) -> Answers:
-    """Run images through a model. Raises OutOfScope for one without a linear head."""
+def answers(model: Model, x: Tensor, *, statistics_of: int | None = None) -> Answers:
+    """Run images through a model; with `statistics_of`, in batches of so many, whose own statistics BatchNorm takes.
+
+    Nothing else trains, and the running statistics stay as they are. Raises OutOfScope for a model without a linear head.
+    """
     name = head(model).weight.rpartition(".")[0]
     found: list[Tensor] = []
     hook = model.net.get_submodule(name).register_forward_pre_hook(lambda _, given: found.append(given[0].detach()))
     try:
-        logits = torch.cat([model.logits(part) for part in torch.split(x, _AT_ONCE)])
+        with _own_statistics(model, statistics_of is not None):
+            logits = torch.cat([_logits(model, part) for part in torch.split(x, statistics_of or _AT_ONCE)])
     finally:
         hook.remove()
     return Answers(torch.cat(found), logits)
+
+
+@contextmanager
+def _own_statistics(model: Model, is_own: bool) -> Iterator[None]:
+    """Let BatchNorm take the statistics of each batch, within."""
+    model.net.eval()
+    layers = list(batch_norms(model).values()) if is_own else []
+    for layer in layers:
+        layer.train()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.eval()
+
+
+def _logits(model: Model, x: Tensor) -> Tensor:
+    """The answers, with buffers that a layer in training mode may change."""
+    return model.forward(model.params, tree.apply(Tensor.clone, model.buffers), x, training=False)
 
 
 def _pink(shape: tuple[int, ...], rng: Rng) -> Tensor:

@@ -36,8 +36,8 @@ class LabelCounts:
         """Return gray images with the labels found. Raises OutOfScope where the rule does not apply."""
         seen, notes = settle(seen)
         inputs = seen.model.inputs
-        labels = infer(self.labels, seen, seen.count, rng=rng)
+        labels, doubts = infer(self.labels, seen, seen.count, rng=rng)
         like = next(iter(seen.update.delta.values()))
         gray = like.new_full((len(labels), *inputs.shape), (inputs.low + inputs.high) / 2, dtype=torch.float32)
         tick(1.0)
-        return Reconstruction(Batch(gray, labels), losses=torch.full((1,), torch.nan), notes=notes)
+        return Reconstruction(Batch(gray, labels), losses=torch.full((1,), torch.nan), notes=(*notes, *doubts))

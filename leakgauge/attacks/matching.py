@@ -134,7 +134,7 @@ class Matching:
 
     def _search(self, seen: Observation, restart: int, goal: float, rng: Rng, tick: Tick) -> _Candidate:
         count = seen.count
-        labels = infer(self.labels, seen, count, rng=fork(rng))
+        labels, doubts = infer(self.labels, seen, count, rng=fork(rng))
         if self.copies is not None:
             count, labels = count * self.copies.epochs, self.copies.labels(labels, seen, rng=fork(rng))
         is_joint = labels.is_floating_point()
@@ -163,7 +163,7 @@ class Matching:
             found = self.annealing.minimize(self.search, objective, start(), project=project, goal=goal, rng=fork(rng), tick=tick)
         else:
             found = self.search.minimize(objective, start(), project=project, goal=goal, rng=fork(rng), tick=tick)
-        notes = tuple(note for part in parts for note in part.remarks(adjusted, found.point))
+        notes = (*doubts, *(note for part in parts for note in part.remarks(adjusted, found.point)))
         loss = found.loss
         with torch.no_grad():
             batch = batch_at(found.point)

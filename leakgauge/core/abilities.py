@@ -58,6 +58,22 @@ class Needing(Protocol):
         ...
 
 
+class Believed(NamedTuple):
+    """Labels, and how far the rule that found them trusts itself."""
+
+    labels: Tensor
+    share: float | None  # of the labels that it expects to be right; None where it cannot say
+
+
+@runtime_checkable
+class Believing(Protocol):
+    """A label rule that says how sure it is."""
+
+    def believe(self, seen: Observation, count: int, /, *, rng: Rng) -> Believed:
+        """Return what `infer` returns, and the share of it that the rule expects to be right."""
+        ...
+
+
 @runtime_checkable
 class Adjustable(Protocol):
     """A likelihood or a replay with unknowns of its own, such as a scale, which are searched along with the examples.

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import final
 
 import torch
 from torch import Tensor
 
-from leakgauge.attacks.dummies import Images, answers
-from leakgauge.attacks.labels.integers import Posterior, weigh
+from leakgauge.attacks.dummies import Images
+from leakgauge.attacks.labels.integers import Posterior, expected_right, mixed, weigh
 from leakgauge.attacks.labels.last_layer import LastLayer, known_factor, look, moved_answers, scatter
 from leakgauge.attacks.labels.rounding import spelled_out, whole
 from leakgauge.attacks.labels.signs import keeps_signs, present
+from leakgauge.core.abilities import Believed
 from leakgauge.core.algorithm import Count, algorithm
-from leakgauge.core.types import Capability, Model, Observation, Rng
+from leakgauge.core.types import Capability, Observation, Rng
 
 
 @final
@@ -45,18 +45,38 @@ class Counts:
 
     def infer(self, seen: Observation, count: int, /, *, rng: Rng) -> Tensor:
         """Return `count` classes, sorted."""
+        return self.believe(seen, count, rng=rng).labels
+
+    def believe(self, seen: Observation, count: int, /, *, rng: Rng) -> Believed:
+        """Return `count` classes, sorted, and which share of them the posterior expects to be right; None for signs."""
         layer = look(seen, self.samples, self.images, rng=rng)
         if count == 1 or keeps_signs(seen.update.delta):
-            return present(layer, count)
-        factor, size = known_factor(seen), scatter(layer, count)
-        guesses = [
-            posterior(chances, layer.sums, count, factor, scatter=size, is_calibrated=is_calibrated)
-            for chances in _histories(layer, seen)
+            return Believed(present(layer, count), None)
+        found = explained(layer, seen, count)
+        counts = whole(found.counts.cpu(), count)
+        return Believed(spelled_out(counts).to(layer.rows.device), expected_right(found, counts.to(found.chances.device)))
+
+
+def explained(layer: LastLayer, seen: Observation, count: int) -> Posterior:
+    """What the last layer's update says of the counts, over all accounts of how the answers changed during training."""
+    factor, size = known_factor(seen), scatter(layer, count)
+    told = {share: moved_answers(layer, seen, ahead=share) for share in sorted({share for path in _PATHS for share in path})}
+    drift = float((told[max(told)] - told[0.0]).abs().sum(dim=1).mean())
+    return mixed(
+        [
+            posterior(
+                torch.cat([told[share] for share in path]),
+                layer.sums,
+                count,
+                factor,
+                scatter=size,
+                drift=drift if any(path) else 0.0,
+                is_calibrated=is_calibrated,
+            )
+            for path in _PATHS
             for is_calibrated in (False, True)
         ]
-        weights = torch.tensor([guess.evidence for guess in guesses], dtype=torch.float64).softmax(dim=0)
-        mean = sum(weight * guess.counts.cpu() for weight, guess in zip(weights, guesses, strict=True))
-        return spelled_out(whole(torch.as_tensor(mean), count)).to(layer.rows.device)
+    )
 
 
 def posterior(
@@ -66,33 +86,22 @@ def posterior(
     factor: float | None,
     *,
     scatter: float | None = None,
+    drift: float = 0.0,
     is_calibrated: bool = False,
 ) -> Posterior:
     """What the bias's update `sums` says, given what stand-ins are answered: probabilities [n, classes].
 
     A trained net is right on average: for real examples of all classes its mean probabilities are even, whatever it makes of
-    dummies. With `is_calibrated`, the truth is taken to lie halfway, give or take as much. `scatter` as in `weigh`.
+    dummies. With `is_calibrated`, the truth is taken to lie halfway, give or take as much. `scatter` and `drift` as in `weigh`.
     """
     mean, spread = chances.mean(dim=0), chances.std(dim=0) * (1 / count + _BIAS**2) ** 0.5
     if is_calibrated:
         pull = (1 / len(mean) - mean) / 2
         mean, spread = mean + pull, (spread.square() + pull.square()).sqrt()
-    return weigh(count * mean, count * sums, count * spread, count, factor=factor, scatter=scatter)
+    return weigh(count * mean, count * sums, count * spread, count, factor=factor, scatter=scatter, drift=drift)
 
 
-def _histories(layer: LastLayer, seen: Observation) -> list[Tensor]:
-    """Probabilities of the stand-ins under one gradient, and along a path of training."""
-    before = moved_answers(layer, layer.found, seen.model)
-    later = [_ahead(seen, share) for share in (0.5, 1.0)]
-    path = [before, *(moved_answers(layer, answers(model, layer.x), model) for model in later)]
-    return [before, torch.cat(path)]
-
-
-def _ahead(seen: Observation, share: float) -> Model:
-    delta = seen.update.delta
-    params = {name: value - share * delta[name] if name in delta else value for name, value in seen.model.params.items()}
-    return replace(seen.model, params=params)
-
-
+_PATHS = ((0.0,), (0.0, 0.0, 0.2, 0.5), (0.0, 0.25, 0.5, 0.75))
+"""How much of its way the training has gone at each step: one step, three with momentum, several without."""
 _BIAS = 0.5
 """How far stand-ins may be off on the whole, in standard deviations of one of them (settled on training images of CIFAR-10)."""

@@ -10,6 +10,7 @@ normal. Where many examples of all classes leave k open, the scatter of their em
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,18 +22,50 @@ from leakgauge.core.errors import OutOfScope
 class Posterior(NamedTuple):
     """What is known of the counts of one batch."""
 
-    counts: Tensor  # [classes], the mean of each
+    chances: Tensor  # [classes, count + 1], of each number of examples
     factor: float  # k, the reciprocal of the scale
     evidence: float  # log probability of what was seen, up to a constant for given data
 
+    @property
+    def counts(self) -> Tensor:
+        """The mean of each count [classes]."""
+        return self.chances @ torch.arange(self.chances.shape[1]).to(self.chances)
+
+
+def mixed(posteriors: Sequence[Posterior]) -> Posterior:
+    """Return the posterior where one of several accounts is true, all equally likely beforehand."""
+    evidence = torch.tensor([one.evidence for one in posteriors], dtype=torch.float64)
+    shares = evidence.softmax(dim=0).tolist()
+    pairs = list(zip(shares, posteriors, strict=True))
+    return Posterior(
+        chances=torch.stack([share * one.chances for share, one in pairs]).sum(dim=0),
+        factor=math.exp(sum(share * math.log(one.factor) for share, one in pairs)),
+        evidence=float(evidence.logsumexp(dim=0)) - math.log(len(posteriors)),
+    )
+
+
+def expected_right(posterior: Posterior, counts: Tensor) -> float:
+    """The share of labels that a guess of the counts [classes] has right, as the posterior expects it."""
+    numbers = torch.arange(posterior.chances.shape[1]).to(posterior.chances)
+    right = (posterior.chances * torch.minimum(numbers, counts.to(numbers)[:, None])).sum()
+    return float(right) / max(int(counts.sum()), 1)
+
 
 def weigh(
-    offset: Tensor, slope: Tensor, spread: Tensor, count: int, *, factor: float | None, scatter: float | None = None
+    offset: Tensor,
+    slope: Tensor,
+    spread: Tensor,
+    count: int,
+    *,
+    factor: float | None,
+    scatter: float | None = None,
+    drift: float = 0.0,
 ) -> Posterior:
     """Return the posterior of the counts offset - k * slope, for a k that is known (`factor`) or not.
 
     `offset`, `slope` and `spread` (the standard deviation of the offset's error) are [classes]; offset sums to `count` and slope to
-    0. `scatter` is what k is about for labels of variance 1, if that is known. Raises OutOfScope where the slope is 0 and k is not
+    0. `scatter` is what k is about for labels of variance 1, if that is known; `drift`, how much less it is to be trusted because
+    answers changed during training, as a standard deviation of its logarithm. Raises OutOfScope where the slope is 0 and k is not
     known: nothing then moves the counts.
     """
     offset, slope = offset.double(), slope.double()
@@ -48,14 +81,25 @@ def weigh(
     # Errors are those of the counts; as a density of the update, each of its free numbers brings a factor k.
     weights = chances.logsumexp(dim=-1).sum(dim=-1) + (len(offset) - 1) * factors.log()
     if factor is None and scatter is not None:
-        weights = weights - ((factors / scatter).log() - _variance(places).log() / 2).square() / (2 * _SURE**2)
+        variance = _SURE**2 + drift**2
+        surprise = ((factors / scatter).log() - _variance(places).log() / 2).square() / variance
+        weights = weights - (surprise + math.log(variance / _SURE**2)) / 2
     share = weights.flatten().softmax(dim=0).reshape(weights.shape)
-    means = (chances.softmax(dim=-1) * nearby.clamp_min(0)).sum(dim=-1)
     return Posterior(
-        counts=(share[..., None] * means).sum(dim=(0, 1)),
+        chances=torch.stack(
+            [
+                _by_number((share[..., None] * chances[:, :, place].softmax(dim=-1)).sum(dim=0), nearby[:, place], count)
+                for place in range(len(offset))
+            ]
+        ),
         factor=float((share * factors.log()).sum().exp()),
         evidence=float(weights.logsumexp(dim=(0, 1))) + grid,
     )
+
+
+def _by_number(weights: Tensor, numbers: Tensor, count: int) -> Tensor:
+    """Sum weights [k, nearby] by the number of examples they are for: [count + 1]; more than there are count as all."""
+    return weights.new_zeros(count + 1).scatter_add_(0, numbers.clamp(0, count).long().flatten(), weights.flatten())
 
 
 def _variance(places: Tensor) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from leakgauge.attacks.dummies import Answers, Images, answers, draw
-from leakgauge.core.anatomy import head, moved_tensor
+from leakgauge.core.anatomy import batch_norms, head, moved_tensor
 from leakgauge.core.errors import OutOfScope
 from leakgauge.core.types import Model, Observation, Rng
 
@@ -20,25 +21,46 @@ class LastLayer(NamedTuple):
     sums: Tensor  # [classes], the bias's: the mean of p - y
     found: Answers
     x: Tensor  # the stand-ins, pixels
+    statistics_of: int | None = None  # the size of batches whose own statistics BatchNorm took; None for running ones
+
+    def answers(self, model: Model) -> Answers:
+        """What another model answers to the stand-ins."""
+        return answers(model, self.x, statistics_of=self.statistics_of)
 
 
 def look(seen: Observation, samples: int, images: Images, *, rng: Rng) -> LastLayer:
     """Read the last layer, with public images as stand-ins where they are granted and dummies where not.
 
-    Where no bias was sent, its update is the weights' along the mean embedding, which the stand-ins give. Raises OutOfScope for a
-    model without a linear head, and without a bias where the mean embedding is 0 (as with tanh).
+    Where no bias was sent, its update is the weights' along the mean embedding, which the stand-ins give. BatchNorm takes running
+    statistics or those of each batch, whichever brings the stand-ins nearer to the mean embedding behind the update. Raises
+    OutOfScope for a model without a linear head, and without a bias where the mean embedding is 0 (as with tanh).
     """
-    weight, bias = head(seen.model)
-    rows = moved_tensor(seen, weight)
+    weight, _ = head(seen.model)
     x = draw(seen.model.inputs, samples, images, rng=rng) if seen.public is None else seen.public.x[:samples]
     x = x.to(seen.model.params[weight])
-    found = answers(seen.model, x)
-    rows = rows.to(found.embeddings)
+    running = _read(seen, x, None)
+    size = seen.update.examples or 1
+    if not batch_norms(seen.model) or not 1 < size <= len(x):
+        return running
+    own = _read(seen, x[: len(x) // size * size], size)
+    return min(running, own, key=_strangeness)
+
+
+def _read(seen: Observation, x: Tensor, statistics_of: int | None) -> LastLayer:
+    weight, bias = head(seen.model)
+    found = answers(seen.model, x, statistics_of=statistics_of)
+    rows = moved_tensor(seen, weight).to(found.embeddings)
     if bias is not None and bias in seen.update.delta:
-        return LastLayer(rows, moved_tensor(seen, bias).to(rows), found, x)
+        return LastLayer(rows, moved_tensor(seen, bias).to(rows), found, x, statistics_of)
     middle = found.embeddings.mean(dim=0)
     check_mean(found.embeddings)
-    return LastLayer(rows, rows @ middle / middle.square().sum(), found, x)
+    return LastLayer(rows, rows @ middle / middle.square().sum(), found, x, statistics_of)
+
+
+def _strangeness(layer: LastLayer) -> float:
+    """How far stand-ins are from the mean embedding behind the update, as a share of both lengths."""
+    seen, own = _mean_embedding(layer), layer.found.embeddings.mean(dim=0)
+    return float((seen - own).norm() / (seen.norm() + own.norm()))
 
 
 def check_mean(embeddings: Tensor) -> None:
@@ -50,13 +72,20 @@ def check_mean(embeddings: Tensor) -> None:
         )
 
 
-def moved_answers(layer: LastLayer, found: Answers, model: Model) -> Tensor:
+def moved_answers(layer: LastLayer, seen: Observation, *, ahead: float = 0.0) -> Tensor:
     """Probabilities [n, classes] for stand-ins that were moved, in the last layer, to the mean embedding behind the update.
 
     Row n of the weights' update is the bias's times a mean embedding (Geiping et al., NeurIPS 2020, Prop. 3.1, for the last
-    layer); the factor of the update cancels. All rows together give it by least squares.
+    layer); the factor of the update cancels. All rows together give it by least squares. `ahead` is how much of the way from the
+    weights before to those after the model has gone; the stand-ins move as far as they do before.
     """
-    moved = _mean_embedding(layer) - found.embeddings.mean(dim=0)
+    model, found = seen.model, layer.found
+    if ahead:
+        delta = seen.update.delta
+        params = {name: value - ahead * delta[name] if name in delta else value for name, value in model.params.items()}
+        model = replace(model, params=params)
+        found = layer.answers(model)
+    moved = _mean_embedding(layer) - layer.found.embeddings.mean(dim=0)
     return (found.logits + moved @ model.params[head(model).weight].T).softmax(dim=1)
 
 
