@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from leakgauge.attacks.dummies import Images
+from leakgauge.attacks.labels.ilrg import line
 from leakgauge.attacks.labels.integers import Posterior, expected_right, mixed, weigh
 from leakgauge.attacks.labels.last_layer import LastLayer, known_factor, look, moved_answers, scatter
 from leakgauge.attacks.labels.rounding import spelled_out, whole
@@ -20,14 +21,15 @@ from leakgauge.core.types import Capability, Observation, Rng
 @final
 @algorithm
 class Counts:
-    """The counts K (p - k db), with four things that Geng's rule lacks.
+    """The counts K (p - k db), with five things that Geng's rule lacks.
 
     The probabilities p are those of dummies that were moved, in the last layer, to the mean embedding of the batch, which the
     update gives away whatever its scale. The factor k, where it is not granted, is weighed by Bayes' rule: counts are integers,
     none is negative, and embeddings scatter by so much and no more. A trained net is right on average (see `posterior`). And p may
     have changed while the client trained: p at the weights before is weighed against p along the line from the weights before to
-    those after, by what either makes of the integers. Of one example, and of updates that keep little but signs, it
-    takes what signs say (see `present`). Raises OutOfScope as `look` does.
+    those after, and against the probabilities that iLRG finds for each class by itself, by what each makes of the integers; the
+    mean over these accounts is the answer, and how far they agree says how sure it is. Of one example, and of updates that keep
+    little but signs, it takes what signs say (see `present`). Raises OutOfScope as `look` does.
     """
 
     images: Images = "pink"
@@ -58,25 +60,28 @@ class Counts:
 
 
 def explained(layer: LastLayer, seen: Observation, count: int) -> Posterior:
-    """What the last layer's update says of the counts, over all accounts of how the answers changed during training."""
+    """What the last layer's update says of the counts, over all accounts of how the answers came about and changed in training."""
     factor, size = known_factor(seen), scatter(layer, count)
     told = {share: moved_answers(layer, seen, ahead=share) for share in sorted({share for path in _PATHS for share in path})}
     drift = float((told[max(told)] - told[0.0]).abs().sum(dim=1).mean())
-    return mixed(
-        [
-            posterior(
-                torch.cat([told[share] for share in path]),
-                layer.sums,
-                count,
-                factor,
-                scatter=size,
-                drift=drift if any(path) else 0.0,
-                is_calibrated=is_calibrated,
-            )
-            for path in _PATHS
-            for is_calibrated in (False, True)
-        ]
-    )
+    accounts = [
+        posterior(
+            torch.cat([told[share] for share in path]),
+            layer.sums,
+            count,
+            factor,
+            scatter=size,
+            drift=drift if any(path) else 0.0,
+            is_calibrated=is_calibrated,
+        )
+        for path in _PATHS
+        for is_calibrated in (False, True)
+    ]
+    for share in _BY_CLASS:
+        one = line(layer, seen, count, ahead=share)
+        found = weigh(one.offset, one.slope, one.spread, count, factor=factor, scatter=size, drift=drift)
+        accounts.append(found._replace(evidence=found.evidence + one.stretch))
+    return mixed(accounts)
 
 
 def posterior(
@@ -103,5 +108,7 @@ def posterior(
 
 _PATHS = ((0.0,), (0.0, 0.0, 0.2, 0.5), (0.0, 0.25, 0.5, 0.75))
 """How much of its way the training has gone at each step: one step, three with momentum, several without."""
+_BY_CLASS = (0.0, 0.2)
+"""How much of its way it has gone where the rule of iLRG is asked."""
 _BIAS = 0.5
 """How far stand-ins may be off on the whole, in standard deviations of one of them (settled on training images of CIFAR-10)."""

@@ -79,14 +79,17 @@ def moved_answers(layer: LastLayer, seen: Observation, *, ahead: float = 0.0) ->
     layer); the factor of the update cancels. All rows together give it by least squares. `ahead` is how much of the way from the
     weights before to those after the model has gone; the stand-ins move as far as they do before.
     """
-    model, found = seen.model, layer.found
-    if ahead:
-        delta = seen.update.delta
-        params = {name: value - ahead * delta[name] if name in delta else value for name, value in model.params.items()}
-        model = replace(model, params=params)
-        found = layer.answers(model)
+    model = on_the_way(seen, ahead)
+    found = layer.answers(model) if ahead else layer.found
     moved = _mean_embedding(layer) - layer.found.embeddings.mean(dim=0)
     return (found.logits + moved @ model.params[head(model).weight].T).softmax(dim=1)
+
+
+def on_the_way(seen: Observation, share: float) -> Model:
+    """The model after a share of the way, as the crow flies, from the weights before to those after."""
+    delta = seen.update.delta
+    params = {name: value - share * delta[name] if name in delta else value for name, value in seen.model.params.items()}
+    return replace(seen.model, params=params)
 
 
 def scatter(layer: LastLayer, count: int) -> float | None:
