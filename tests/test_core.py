@@ -201,21 +201,87 @@ def of(net, shape=(1, 4, 4), classes=3):
     return Model(net, dict(net.named_parameters()), dict(net.named_buffers()), nn.functional.cross_entropy, Inputs(shape, classes))
 
 
-def test_the_head_is_the_last_linear_layer():
+class Backwards(nn.Module):
+    """Registers its layers from the last to the first, and one that never runs at the very end."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(6, 3)
+        self.first = nn.Linear(16, 6)
+        self.spare = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.last(self.first(x.flatten(1)).relu())
+
+
+class Routed(nn.Module):
+    """A linear layer behind a function of the input, beside a convolution that runs first."""
+
+    def __init__(self, route):
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(2, 3, 4), nn.Linear(32, 3)
+        self.route = route
+
+    def forward(self, x):
+        return self.conv(x).flatten(1) + self.linear(self.route(x).flatten(1))
+
+
+def test_the_head_is_the_linear_layer_that_runs_last():
     assert anatomy.head(sample(FLAT).model) == ("3.weight", "3.bias")
     assert anatomy.head(sample(ViT(dim=8, depth=1, heads=2)).model) == ("head.weight", "head.bias")
-    assert anatomy.head(of(nn.Linear(16, 3, bias=False))) == ("weight", None)
-    for net in (nn.Sequential(nn.Linear(16, 5)), nn.Sequential(nn.Conv2d(1, 3, 4))):
-        with pytest.raises(OutOfScope, match="no linear layer with 3 outputs"):
-            anatomy.head(of(net))
+    assert anatomy.head(of(nn.Linear(4, 3, bias=False), shape=(4,))) == ("weight", None)
+    assert anatomy.head(of(Backwards())) == ("last.weight", "last.bias")
+    assert anatomy.running_order(of(Backwards())) == ["first", "last"]
+    with pytest.raises(OutOfScope, match="no linear layer with 3 outputs"):
+        anatomy.head(of(nn.Sequential(nn.Conv2d(1, 3, 4), nn.Flatten())))
 
 
-def test_the_input_layer_sees_the_whole_input():
-    assert anatomy.input_layer(sample(FLAT).model) == ("1.weight", "1.bias")
-    with pytest.raises(OutOfScope, match=r"the first layer, '0' \(Conv2d\), is no linear layer"):
-        anatomy.input_layer(of(nn.Sequential(nn.Conv2d(1, 3, 4), nn.Flatten(), nn.Linear(16, 3))))
-    with pytest.raises(OutOfScope, match="no layer with weights"):
-        anatomy.input_layer(of(nn.ReLU()))
+def test_a_traced_pass_changes_nothing():
+    model = of(nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(16, 3)).train())
+    before = {name: value.clone() for name, value in model.net.state_dict().items()}
+    anatomy.input_layer(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.net.state_dict().items())
+    assert not any(module._forward_pre_hooks for module in model.net.modules())
+
+
+ROUTES = {
+    "straight": lambda x: x,
+    "channels last": lambda x: x.permute(0, 2, 3, 1),
+    "flipped": lambda x: x.flip(-1),
+    "normalized": lambda x: (x - torch.tensor([0.2, 0.6]).reshape(2, 1, 1)) / torch.tensor([0.5, 0.1]).reshape(2, 1, 1),
+    "negative": lambda x: 1 - x,
+}
+
+
+@pytest.mark.parametrize("route", ROUTES.values(), ids=ROUTES)
+def test_the_input_layer_is_found_by_what_enters_it(route):
+    layer = anatomy.input_layer(of(Routed(route), shape=(2, 4, 4)))
+    assert layer[:2] == ("linear.weight", "linear.bias")
+    x = torch.rand(3, 2, 4, 4)
+    assert torch.allclose(layer.pixels(route(x).flatten(1)), x.flatten(1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        lambda x: x.square(),
+        lambda x: x[:, :1].repeat(1, 2, 1, 1),
+        lambda x: x - x.mean((1, 2, 3), keepdim=True),
+        lambda x: 2 * x.flip(-1),
+        torch.zeros_like,
+    ],
+    ids=["squared", "a channel twice", "centered", "flipped and scaled", "nothing"],
+)
+def test_a_layer_that_sees_something_else_is_no_input_layer(route):
+    with pytest.raises(OutOfScope, match="no linear layer with bias sees the whole input"):
+        anatomy.input_layer(of(Routed(route), shape=(2, 4, 4)))
+
+
+def test_the_input_layer_needs_a_bias():
+    assert anatomy.input_layer(sample(FLAT).model)[:2] == ("1.weight", "1.bias")
+    for net in (nn.Sequential(nn.Flatten(), nn.Linear(16, 3, bias=False)), nn.Sequential(nn.Conv2d(1, 3, 4), nn.Flatten())):
+        with pytest.raises(OutOfScope, match="no linear layer with bias sees the whole input"):
+            anatomy.input_layer(of(net))
 
 
 def test_batch_norms_are_those_that_keep_statistics():

@@ -330,7 +330,8 @@ def test_a_rule_needs_the_head(rule):
     headless = without(without(seen, "3.weight"), "3.bias")
     with pytest.raises(OutOfScope, match=r"does not hold '3\.weight'"):
         rule.infer(headless, 1, rng=stream(0))
-    convolutional = replace(seen, model=replace(seen.model, net=nn.Conv2d(1, 4, 8)))
+    net = nn.Conv2d(1, 4, 8)
+    convolutional = replace(seen, model=replace(seen.model, net=net, params=dict(net.named_parameters())))
     with pytest.raises(OutOfScope, match="no linear layer with 4 outputs"):
         rule.infer(convolutional, 1, rng=stream(0))
 

@@ -44,17 +44,17 @@ class Analytic:
         return used_by(self.labels) | {ROUNDS}
 
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
-        """Return the inputs. Raises OutOfScope unless the first layer is linear with bias, and both were sent."""
+        """Return the inputs. Raises OutOfScope unless a linear layer with bias sees the inputs, and was sent."""
         seen, notes = settle(seen)
         count = seen.count
-        weight, bias = input_layer(seen.model)
+        layer = input_layer(seen.model)
         rounds = (seen, *seen.earlier)
-        rows = torch.stack([seen_tensor(one, weight) for one in rounds])
-        factors = torch.stack([seen_tensor(one, bias or "bias") for one in rounds])
+        rows = torch.stack([seen_tensor(one, layer.weight) for one in rounds])
+        factors = torch.stack([seen_tensor(one, layer.bias) for one in rounds])
         if not factors.any():
             raise OutOfScope("every bias gradient of the first layer is 0: no unit was active")
         flat = _one(rows.flatten(0, 1), factors.flatten()) if count == 1 else _several(rows, factors, count)
-        x = seen.model.inputs.denormalize(flat.reshape(-1, *seen.model.inputs.shape))
+        x = seen.model.inputs.denormalize(layer.pixels(flat).reshape(-1, *seen.model.inputs.shape))
         y, doubts = self._labels(seen, count, rng)
         tick(1.0)
         return Reconstruction(Batch(x, y[: len(x)]), losses=torch.full((1,), torch.nan), notes=(*notes, *doubts))

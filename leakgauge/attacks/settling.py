@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from leakgauge.attacks.labels.counts import explained
 from leakgauge.attacks.labels.last_layer import LastLayer, look
 from leakgauge.attacks.labels.signs import keeps_signs, names_too_many
 from leakgauge.core import tree
-from leakgauge.core.anatomy import check_moved
+from leakgauge.core.anatomy import check_moved, linear_layers
 from leakgauge.core.errors import OutOfScope
 from leakgauge.core.rng import stream
 from leakgauge.core.types import Capability, Observation
@@ -96,8 +96,7 @@ def _negated(seen: Observation) -> Observation:
 
 
 def _linear(seen: Observation) -> list[str]:
-    layers = [(name, layer) for name, layer in seen.model.net.named_modules() if isinstance(layer, nn.Linear)]
-    names = [f"{name}.weight" if name else "weight" for name, _ in layers]
+    names = [f"{name}.weight" if name else "weight" for name in linear_layers(seen.model)]
     return [name for name in names if name in seen.update.delta]
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from leakgauge.core.algorithm import OpenShare, algorithm
+from leakgauge.core.anatomy import linear_layers, running_order
 from leakgauge.core.belief import Belief
 from leakgauge.core.errors import UsageError, suggestion
 from leakgauge.core.noise import Silent
@@ -44,14 +45,14 @@ class Soteria:
 
     def defended(self, model: Model) -> str:
         """Return the name of the layer. Raises UsageError where the model has no linear layer of that name, or none to choose."""
-        linear: list[str] = [name for name, layer in model.net.named_modules() if isinstance(layer, nn.Linear)]
+        linear = linear_layers(model)
         if self.layer is not None:
             if self.layer not in linear:
                 raise UsageError(f"Soteria.layer: {self.layer!r} is no linear layer of the model, {suggestion(self.layer, linear)}")
             return self.layer
-        layers = [layer for layer in model.net.modules() if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)]
-        last = max((place for place, layer in enumerate(layers) if not isinstance(layer, nn.Linear)), default=0)
-        behind = len(layers) - 1 - last  # all of them linear
+        names = running_order(model)
+        last = max((place for place, name in enumerate(names) if name not in linear), default=0)
+        behind = len(names) - 1 - last  # all of them linear
         if behind < 1:
             raise UsageError(
                 "Soteria.layer: got none, expected a linear layer behind another layer, and the model has no such; "
