@@ -21,8 +21,8 @@ POOL = Photographs(size=12).load()
 LIMITS = {"threshold": 20.0, "margin": 3.0}
 
 
-def fisher(scores, truths, strata):
-    """The chance of so large a sum of log(N / rank), by going through every choice of truths within their strata."""
+def fisher(scores, truths, strata, slack=1e-9):
+    """The chance of a sum of log(N / rank) larger than the true one less `slack`, by going through every choice within the strata."""
 
     def weight(place):
         kin = [other for other in range(len(scores)) if strata[other] == strata[place]]
@@ -33,7 +33,7 @@ def fisher(scores, truths, strata):
     choices = itertools.product(*(itertools.combinations(groups[label], counts[label]) for label in groups))
     ways = [[place for part in way for place in part] for way in choices]
     seen = sum(weight(place) for place in truths)
-    return sum(sum(weight(place) for place in way) >= seen - 1e-9 for way in ways) / len(ways)
+    return sum(sum(weight(place) for place in way) >= seen - slack for way in ways) / len(ways)
 
 
 @settings(max_examples=40, deadline=None)
@@ -43,7 +43,8 @@ def test_the_chance_of_ranks_is_that_of_all_choices(values, count, kinds, rng):
     truths = list(range(count))
     is_truth = torch.arange(len(values)) < count
     found = rank_chance(torch.tensor(values, dtype=torch.double), is_truth, torch.tensor(strata))
-    assert found == pytest.approx(fisher(values, truths, strata), abs=0.02)  # the grid rounds, so near sums may change places
+    step = 2 * count * count * math.log(len(values)) / 2000  # what the grid may round off two sums: they may change places, no others
+    assert fisher(values, truths, strata, -step) - 1e-9 <= found <= fisher(values, truths, strata, step) + 1e-9
 
 
 def test_of_one_truth_the_chance_is_its_rank():
