@@ -39,6 +39,7 @@ SETTING = Setting(
     client="FedSGD()",
     defenses=(),
     candidates=100,
+    least_chance=0.0002,
     threshold=20.0,
     margin=3.0,
 )

@@ -43,7 +43,9 @@ def test_the_chance_of_ranks_is_that_of_all_choices(values, count, kinds, rng):
     truths = list(range(count))
     is_truth = torch.arange(len(values)) < count
     found = rank_chance(torch.tensor(values, dtype=torch.double), is_truth, torch.tensor(strata))
-    step = 2 * count * count * math.log(len(values)) / 2000  # what the grid may round off two sums: they may change places, no others
+    step = (
+        2 * count * count * math.log(len(values)) / 2000
+    )  # what the grid may round off two sums: they may change places, no others
     assert fisher(values, truths, strata, -step) - 1e-9 <= found <= fisher(values, truths, strata, step) + 1e-9
 
 

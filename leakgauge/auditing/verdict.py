@@ -12,7 +12,8 @@ def decide(trials: Mapping[str, Trial], setting: Setting, alpha: float) -> Verdi
     """Judge the attack against chance, its floors and its positive control.
 
     What chance does not explain leaks, whatever else is true: wholly where examples are recovered, in part where they are not. That
-    nothing leaked takes more: a search that found its optimum, an update that is the client's, a control that succeeded.
+    nothing leaked takes more: a search that found its optimum, an update that is the client's, a control that succeeded, and
+    enough other data for a leak of any size to stand out.
     """
     told = {name: leakage(name, trials, setting, alpha) for name in (ATTACK, *((CONTROL,) if setting.is_same_update else ()))}
     found = [name for name, words in told.items() if words]
@@ -28,6 +29,7 @@ def decide(trials: Mapping[str, Trial], setting: Setting, alpha: float) -> Verdi
         _unproven(trials, setting, alpha),
         _uncontrolled(trials, setting, alpha),
         _unsearched(attack),
+        _incomparable(attack, setting, alpha),
     )
     for doubt in doubts:
         if doubt:
@@ -118,7 +120,7 @@ def _unproven(trials: Mapping[str, Trial], setting: Setting, alpha: float) -> st
         remedy = "there is nothing to compare with: pass other data of the same kind, and run the floors"
         return f"{told}, but {remedy}." if recovered else ""
     least = setting.least_chance
-    if not recovered and attack.chance > max(_NEAR * alpha, (least or 0.0) * 1.001):
+    if not recovered and attack.chance > _NEAR * alpha:
         return ""
     remedy = "Run the audit with more seeds."
     if least is None or least > alpha:
@@ -150,6 +152,23 @@ def _unsearched(attack: Trial) -> str:
         f"The search failed: it ended at a loss of {best:.3g}, above the {attack.loss_at_truth:.3g} at the truth, so it says "
         "nothing of what the update gives away. Use more steps or more restarts."
     )
+
+
+def _incomparable(attack: Trial, setting: Setting, alpha: float) -> str:
+    """A pool too small for a picture that is recognizable, but not recovered, to stand out by."""
+    if attack.chance is None or setting.least_chance is None:
+        return (
+            "There is no other data to compare with, so nothing shows that the guesses know nothing of the private pictures. "
+            "Pass public data of the same kind."
+        )
+    if setting.least_chance > alpha:
+        kind = "the same kind and class" if "labels" in setting.granted else "the same kind"
+        return (
+            f"The guesses are no nearer to the private pictures than chance explains, but the pool is too small to say so: ranks "
+            f"among {setting.candidates} images show {_chance(setting.least_chance)} at best, and {alpha:g} is asked for. "
+            f"Pass more public data of {kind}."
+        )
+    return ""
 
 
 def _labels(attack: Trial, setting: Setting) -> str:
