@@ -16,8 +16,8 @@ from benchmarks.results import Results, Shown, Values
 from leakgauge.attacks.analytic import Analytic
 from leakgauge.attacks.floors import MeanImage, RandomImage
 from leakgauge.attacks.labels.known import Known
-from leakgauge.auditing.pipeline import Plan, Scene
 from leakgauge.auditing.pipeline import run as audit
+from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.core import tree
 from leakgauge.core.protocols import Attack, Pool

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from leakgauge.api import Result as Result
     from leakgauge.api import audit as audit
     from leakgauge.auditing.judging import judge as judge
-    from leakgauge.auditing.pipeline import Criteria as Criteria
+    from leakgauge.auditing.plan import Criteria as Criteria
     from leakgauge.auditing.record import Record as Record
     from leakgauge.auditing.record import Verdict as Verdict
     from leakgauge.core.errors import LeakgaugeError as LeakgaugeError
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Batch": "core.types",
     "Capability": "core.types",
-    "Criteria": "auditing.pipeline",
+    "Criteria": "auditing.plan",
     "Inputs": "core.types",
     "LeakgaugeError": "core.errors",
     "MissingExtra": "core.errors",

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from leakgauge.auditing.pipeline import Criteria, Outcome, Plan, Scene, run
+from leakgauge.auditing.outcome import Outcome
+from leakgauge.auditing.pipeline import run
+from leakgauge.auditing.plan import Criteria, Plan, Scene
 from leakgauge.auditing.record import Record, Verdict
 from leakgauge.auditing.rounds import Rounds
 from leakgauge.core import tree

@@ -14,7 +14,8 @@ from leakgauge.attacks.dlg import dlg
 from leakgauge.attacks.floors import MeanImage
 from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.searches.lbfgs import LBFGS
-from leakgauge.auditing.pipeline import Criteria, Plan, Scene, run
+from leakgauge.auditing.pipeline import run
+from leakgauge.auditing.plan import Criteria, Plan, Scene
 from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR
 from leakgauge.auditing.rounds import Rounds
 from leakgauge.auditing.verdict import decide, diagnose, leakage, recovered_examples

@@ -19,7 +19,7 @@ import typer
 import leakgauge as lg
 from leakgauge import spec
 from leakgauge.auditing import pipeline
-from leakgauge.auditing.pipeline import Criteria
+from leakgauge.auditing.plan import Criteria
 from leakgauge.auditing.record import Record, Trial
 from leakgauge.auditing.rounds import Rounds
 from leakgauge.auditing.training import Training

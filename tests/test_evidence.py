@@ -22,7 +22,7 @@ LIMITS = {"threshold": 20.0, "margin": 3.0}
 
 
 def fisher(scores, truths, strata, slack=1e-9):
-    """The chance of a sum of log(N / rank) larger than the true one less `slack`, by going through every choice within the strata."""
+    """The chance of a sum of log(N / rank) above the true one less `slack`, by going through every choice within strata."""
 
     def weight(place):
         kin = [other for other in range(len(scores)) if strata[other] == strata[place]]

@@ -28,8 +28,8 @@ from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.sme import sme
 from leakgauge.attacks.spaces.pixels import Pixels
 from leakgauge.attacks.without_jumps import WithoutJumps
-from leakgauge.auditing.pipeline import Plan, Scene
 from leakgauge.auditing.pipeline import run as audited
+from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.auditing.record import ATTACK
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.optimizers.adam import Adam, adamw

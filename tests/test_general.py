@@ -25,7 +25,8 @@ from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.spaces.pixels import Pixels
-from leakgauge.auditing.pipeline import Plan, Scene, run
+from leakgauge.auditing.pipeline import run
+from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.auditing.record import ATTACK, BLIND, FLOOR
 from leakgauge.auditing.rounds import Rounds, observe_rounds
 from leakgauge.clients.fedavg import FedAvg

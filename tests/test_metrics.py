@@ -19,7 +19,8 @@ from table import FLAT
 
 from leakgauge.attacks.analytic import Analytic
 from leakgauge.attacks.floors import MeanImage
-from leakgauge.auditing.pipeline import Plan, Scene, run
+from leakgauge.auditing.pipeline import run
+from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.core.errors import MissingExtra, OutOfScope, UsageError
 from leakgauge.core.rng import stream

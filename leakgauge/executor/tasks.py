@@ -12,7 +12,7 @@ from leakgauge.core.algorithm import Count, NonNegativeInt, Positive, algorithm
 from leakgauge.core.devices import cores
 
 if TYPE_CHECKING:
-    from leakgauge.auditing.pipeline import Outcome
+    from leakgauge.auditing.outcome import Outcome
     from leakgauge.spec import AuditSpec
 
 

@@ -20,7 +20,7 @@ from leakgauge.core.errors import LeakgaugeError, UsageError
 from leakgauge.executor.tasks import DONE, Failure, Runtime, Tick
 
 if TYPE_CHECKING:
-    from leakgauge.auditing.pipeline import Outcome
+    from leakgauge.auditing.outcome import Outcome
 
 
 def audit_job(spec: dict[str, Any], runtime: Runtime, tick: Tick) -> Outcome:

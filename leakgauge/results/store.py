@@ -33,7 +33,7 @@ from leakgauge.auditing.record import Record, Trial
 from leakgauge.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from leakgauge.auditing.pipeline import Images
+    from leakgauge.auditing.outcome import Images
 
 RECORD, TENSORS, TRUTH, GUESS = "record.json", "tensors.safetensors", "truth", "guess."
 FINISHED = frozenset({"ok", "diverged", "out_of_scope"})

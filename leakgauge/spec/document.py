@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
-from leakgauge.auditing.pipeline import CONTROLS, Control, Criteria
+from leakgauge.auditing.plan import CONTROLS, Control, Criteria
 from leakgauge.auditing.rounds import Rounds
 from leakgauge.auditing.training import Training
 from leakgauge.core.algorithm import Count, NonNegativeInt, algorithm

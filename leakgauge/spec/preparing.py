@@ -10,7 +10,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from leakgauge.auditing.pipeline import Plan, Scene
+from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.auditing.training import Training, cached, train
 from leakgauge.core.devices import device_named
 from leakgauge.core.errors import UsageError
