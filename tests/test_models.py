@@ -234,6 +234,42 @@ def test_what_the_users_loss_raises_is_one_line(loss, where):
     assert "\n" not in str(told.value)
 
 
+def no_second_derivative(outputs, y):
+    return F.multi_margin_loss(outputs, y)
+
+
+@pytest.mark.parametrize("attack", ["inverting_gradients", {"name": "dlg", "labels": "known"}], ids=["adam", "lbfgs"])
+def test_a_loss_without_second_derivative_is_told_with_the_way_out(attack):
+    with pytest.raises(lg.UsageError, match=r"^model backward: raised RuntimeError .*not implemented.* such as analytic$") as told:
+        audit(mlp(), loss=no_second_derivative, attack=attack)
+    assert "\n" not in str(told.value)
+    assert audit(mlp(), loss=no_second_derivative, attack="analytic").verdict.outcome == "leaks"
+
+
+def focal(outputs, y):
+    log_chance = F.log_softmax(outputs, dim=1).gather(1, y[:, None]).squeeze(1)
+    return (-((1 - log_chance.exp()) ** 2) * log_chance).mean()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda outputs, y: F.nll_loss(F.log_softmax(outputs, dim=1), y),
+        focal,
+        nn.CrossEntropyLoss(weight=torch.linspace(0.5, 2, 10)),
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        nn.CrossEntropyLoss(reduction="sum"),
+        lambda outputs, y: F.binary_cross_entropy_with_logits(outputs, F.one_hot(y, 10).float()),
+        lambda outputs, y: F.mse_loss(outputs, F.one_hot(y, 10).float()),
+    ],
+    ids=["nll", "focal", "weights", "smoothing", "sum", "bce", "mse"],
+)
+def test_whatever_the_loss_a_matching_attack_recovers_the_image(loss):
+    search = {"name": "lbfgs", "steps": 60}
+    result = audit(mlp(), loss=loss, attack={"name": "dlg", "labels": "known", "search": search, "restarts": 2})
+    assert max(result.record.trials["attack"].scores["psnr"]) > 25
+
+
 def test_what_a_network_remembers_never_reaches_the_adversary():
     met = []
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from leakgauge.core.errors import UsageError
 from leakgauge.core.guarding import guarded
@@ -41,7 +43,7 @@ def loss_gradient(model: Model, batch: Batch, *, training: bool = False) -> Grad
                 "model: its loss depends on no parameter that is trained, expected at least one; "
                 "take out detach or no_grad, or call requires_grad_(True) on a layer that the forward pass uses"
             )
-        with guarded("model backward", "mend the network or the loss, which has to be differentiable"):
+        with guarded("model backward", _DIFFERENTIABLE):
             values = torch.autograd.grad(loss, list(leaves.values()), create_graph=attached, allow_unused=True)
     gradient = {name: value for name, value in zip(leaves, values, strict=True) if value is not None}
     if not gradient:
@@ -49,3 +51,20 @@ def loss_gradient(model: Model, batch: Batch, *, training: bool = False) -> Grad
             "model: the forward pass uses none of the parameters that are trained, expected at least one; unfreeze one that it uses"
         )
     return Gradient(gradient, buffers)
+
+
+def slopes(value: Tensor, unknowns: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return the derivative of a number with respect to each unknown; 0 for one that it does not depend on.
+
+    The way leads through the network, and where the number is made of gradients, through its derivatives a second time. Raises
+    UsageError where an operation has none.
+    """
+    with guarded("model backward", _TWICE):
+        return torch.autograd.grad(value, list(unknowns), materialize_grads=True)
+
+
+_DIFFERENTIABLE = "mend the network or the loss, which has to be differentiable"
+_TWICE = (
+    "an attack that matches gradients differentiates them again, so choose layers and a loss with second derivatives, or an attack "
+    "that needs none, such as analytic"
+)

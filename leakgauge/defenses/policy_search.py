@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.autodiff import loss_gradient, slopes
 from leakgauge.core.rng import uniform
 from leakgauge.core.types import Batch, Model, Params, Rng
 from leakgauge.defenses import policies
@@ -74,8 +74,8 @@ def accuracy_score(model: Model, x: Tensor) -> float:
     """
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        (slopes,) = torch.autograd.grad(model.logits(x).sum(), x)
-    values = torch.linalg.eigvalsh(torch.corrcoef(slopes.flatten(1).double())).clamp_min(0) + _EPSILON
+        (directions,) = slopes(model.logits(x).sum(), [x])
+    values = torch.linalg.eigvalsh(torch.corrcoef(directions.flatten(1).double())).clamp_min(0) + _EPSILON
     return -float((values.log() + 1 / values).sum())
 
 

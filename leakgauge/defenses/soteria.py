@@ -13,6 +13,7 @@ from leakgauge.core.algorithm import OpenShare, algorithm
 from leakgauge.core.anatomy import linear_layers, running_order
 from leakgauge.core.belief import Belief
 from leakgauge.core.errors import UsageError, suggestion
+from leakgauge.core.guarding import guarded
 from leakgauge.core.noise import Silent
 from leakgauge.core.protocols import GradientRule
 from leakgauge.core.types import Batch, Client, Model, Params, Rng, Update
@@ -121,7 +122,8 @@ def sensitivity(model: Model, layer: str, x: Tensor) -> Tensor:
 def _slopes(entries: Tensor, x: Tensor, directions: Tensor) -> Tensor:
     """The lengths of the derivatives of `entries` [n, features] in each example, along directions [k, features]: [k, n]."""
     each = directions[:, None].expand(-1, len(x), -1)
-    (slopes,) = torch.autograd.grad(entries, x, each, retain_graph=True, is_grads_batched=True)
+    with guarded("model backward", "soteria differentiates many entries of a layer at once; change the operation that has no such"):
+        (slopes,) = torch.autograd.grad(entries, x, each, retain_graph=True, is_grads_batched=True)
     lengths: Tensor = torch.linalg.vector_norm(slopes.flatten(2), dim=2)
     return lengths
 

@@ -10,6 +10,7 @@ import torch
 
 from leakgauge.attacks.searches.best import Best
 from leakgauge.core.algorithm import Count, NonNegative, NonNegativeInt, Positive, algorithm
+from leakgauge.core.autodiff import slopes
 from leakgauge.core.protocols import Found, Objective, Point
 from leakgauge.core.rng import normal_like
 from leakgauge.core.types import Rng, Tick
@@ -45,8 +46,7 @@ class Adam:
             if step == self.steps or best.loss <= goal or not math.isfinite(best.trace[-1]):
                 break
             rate = self._rate(step)
-            slopes = torch.autograd.grad(loss, list(point.values()), materialize_grads=True)  # a prior alone sees no labels
-            for value, slope in zip(point.values(), slopes, strict=True):
+            for value, slope in zip(point.values(), slopes(loss, list(point.values())), strict=True):
                 noisy = slope + self.langevin * rate * normal_like(slope, rng) if self.langevin else slope
                 value.grad = noisy.sign() if self.signed else noisy
             optimizer.param_groups[0]["lr"] = rate

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from leakgauge.attacks.searches.best import Best
 from leakgauge.core.algorithm import Count, NonNegative, Positive, Share, algorithm
+from leakgauge.core.autodiff import slopes
 from leakgauge.core.protocols import Found, Objective, Point
 from leakgauge.core.types import Rng, Tick
 
@@ -65,11 +66,11 @@ class LBFGS:
                 best.offer(point, float(loss.detach()))
             else:
                 best.trace.append(float(loss.detach()))
-            slopes = torch.autograd.grad(loss, unknowns, materialize_grads=True)  # a prior alone sees no labels
+            descent = slopes(loss, unknowns)
             if not gain:
-                total = float(torch.stack([slope.abs().sum() for slope in slopes]).sum())
+                total = float(torch.stack([slope.abs().sum() for slope in descent]).sum())
                 gain.append(max(1.0, self.slope / total) if total > 0 else 1.0)
-            for value, slope in zip(unknowns, slopes, strict=True):
+            for value, slope in zip(unknowns, descent, strict=True):
                 value.grad = (gain[0] * slope).contiguous()  # torch flattens it as it lies in memory
             return gain[0] * loss
 
