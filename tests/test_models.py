@@ -267,7 +267,7 @@ def focal(outputs, y):
 def test_whatever_the_loss_a_matching_attack_recovers_the_image(loss):
     search = {"name": "lbfgs", "steps": 60}
     result = audit(mlp(), loss=loss, attack={"name": "dlg", "labels": "known", "search": search, "restarts": 2})
-    assert max(result.record.trials["attack"].scores["psnr"]) > 25
+    assert max(result.record.trials["attack"].scores["psnr"]) > 20
 
 
 def test_what_a_network_remembers_never_reaches_the_adversary():

