@@ -18,7 +18,7 @@ from leakgauge.attacks.labels.geng import Geng
 from leakgauge.attacks.labels.ilrg import ILRG
 from leakgauge.attacks.labels.integers import Posterior, expected_right, weigh
 from leakgauge.attacks.labels.known import Known
-from leakgauge.attacks.labels.last_layer import look, scatter
+from leakgauge.attacks.labels.last_layer import look, readings, scatter
 from leakgauge.attacks.labels.llg import LLG
 from leakgauge.attacks.labels.rounding import spelled_out, whole
 from leakgauge.attacks.labels.signs import keeps_signs, present
@@ -365,6 +365,24 @@ def test_batch_statistics_are_taken_where_the_client_took_them():
         assert all(torch.equal(value, before[name]) for name, value in seen.model.buffers.items())
         assert not any(module.training for module in seen.model.net.modules())
         assert label_accuracy(torch.tensor(labels), Counts().infer(seen, 16, rng=stream(0))) > 0.9
+
+
+def test_the_weights_tell_the_bias_update_up_to_the_lengths_of_embeddings():
+    labels = chance_labels(16, 3)
+    seen = case_of(VICTIMS["lenet"], labels).observe(FedSGD(), threat=SERVER)
+    layer = look(seen, 256, "pink", rng=stream(0))
+    (sent, even), (told, uneven) = readings(layer)
+    assert torch.equal(sent, layer.sums)
+    assert even == 0
+    torch.testing.assert_close(told, sent, atol=float(sent.abs().max()) * 3 * uneven, rtol=0)
+    lengths = layer.found.embeddings @ layer.found.embeddings.mean(dim=0)
+    assert uneven == pytest.approx(float(lengths.std() / lengths.mean()))
+    alone = look(without(seen, head_bias(seen)), 256, "pink", rng=stream(0))
+    ((found, unevenness),) = readings(alone)
+    torch.testing.assert_close(found, told)
+    assert unevenness == pytest.approx(uneven)
+    centered = layer._replace(found=layer.found._replace(embeddings=layer.found.embeddings - layer.found.embeddings.mean(dim=0)))
+    assert len(readings(centered)) == 1
 
 
 def test_expected_right_is_the_mean_over_counts_that_are_drawn():

@@ -101,8 +101,8 @@ def posterior(
     """What the bias's update `sums` says, given what stand-ins are answered: probabilities [n, classes].
 
     A trained net is right on average: for real examples of all classes its mean probabilities are even, whatever it makes of
-    dummies. With `is_calibrated`, the truth is taken to lie halfway, give or take as much. `unevenness` is by what share one example
-    counts for more than another in `sums`, as a standard deviation. `scatter` and `drift` as in `weigh`.
+    dummies. With `is_calibrated`, the truth is taken to lie halfway, give or take as much. `unevenness` is by what share one
+    example counts for more than another in `sums`, as a standard deviation. `scatter` and `drift` as in `weigh`.
     """
     mean, spread = chances.mean(dim=0), chances.std(dim=0) * (1 / count + _BIAS**2) ** 0.5
     if is_calibrated:

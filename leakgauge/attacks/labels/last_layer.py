@@ -63,7 +63,7 @@ def _strangeness(layer: LastLayer) -> float:
 
 
 def readings(layer: LastLayer) -> list[tuple[Tensor, float]]:
-    """The bias's update [classes] as it was sent, and as the weights' tells it, each with the share by which examples count unevenly.
+    """The bias's update [classes] as sent, and as the weights' tells it, each with the share by which examples count unevenly.
 
     Along the mean embedding of the stand-ins, an example counts by the length that its own embedding has there, so the weights'
     account is the less exact one of a single step. Of three it gets 0.01 to 0.02 more of the labels right (training images of
