@@ -68,18 +68,18 @@ def numbers(x):
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.5, 1.4), (0.2, 0.6), (-0.5, 0.5), (2.0, 3.0)])
-def test_clip_is_the_squared_distance_to_the_range(low, high):
+def test_clip_is_the_squared_distance_to_the_range_in_shares_of_it(low, high):
     x = pixels(low, high)
-    expected = sum(max(0.1 - value, value - 0.9, 0) ** 2 for value in numbers(x))
+    expected = sum((max(0.1 - value, value - 0.9, 0) / 0.8) ** 2 for value in numbers(x))
     assert float(Clip(weight=3.0)(alike(x), SEEN)) == pytest.approx(3 * expected, rel=1e-5, abs=1e-9)
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.5, 1.4), (0.2, 0.6), (2.0, 3.0)])
-def test_scale_is_the_squared_distance_to_the_stretched_batch(low, high):
+def test_scale_is_the_squared_distance_to_the_stretched_batch_in_shares_of_the_range(low, high):
     x = pixels(low, high)
     values = numbers(x)
     stretched = [0.1 + 0.8 * (value - min(values)) / (max(values) - min(values)) for value in values]
-    expected = sum((a - b) ** 2 for a, b in zip(values, stretched, strict=True))
+    expected = sum(((a - b) / 0.8) ** 2 for a, b in zip(values, stretched, strict=True))
     assert float(Scale(weight=3.0)(alike(x), SEEN)) == pytest.approx(3 * expected, rel=1e-4)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -42,7 +43,10 @@ def check_likelihood(likelihood: Likelihood) -> None:
 
 
 def check_prior(prior: Prior, *, victim: Victim = SMALL_RESNET, examples: int = 2, client: Client = FedSGD()) -> None:
-    """Raise AssertionError unless a prior is a finite scalar with a finite gradient in the pixels, the same each time."""
+    """Raise AssertionError unless a prior is a finite scalar with a finite gradient in the pixels, the same each time.
+
+    It has to be the same whichever range pixels have, too: an image is as likely in 0 to 255 as in 0 to 1.
+    """
     check_algorithm("prior", prior)
     who = type(prior).__name__
     seen = sample(victim, examples=examples).observe(client)
@@ -54,6 +58,15 @@ def check_prior(prior: Prior, *, victim: Victim = SMALL_RESNET, examples: int = 
     expect(value.requires_grad, f"{who}: cannot be differentiated in the pixels")
     expect(bool(torch.autograd.grad(value, x)[0].isfinite().all()), f"{who}: has a gradient that is not finite")
     check_equal(who, "values", value.detach(), prior(Batch(x.detach(), other.y), seen))
+    inputs = seen.model.inputs
+    mean, std = (tuple(_WIDER * number for number in numbers) for numbers in (inputs.mean, inputs.std))
+    wide = replace(inputs, low=_WIDER * inputs.low, high=_WIDER * inputs.high, mean=mean, std=std)
+    wider = prior(Batch(_WIDER * x.detach(), other.y), replace(seen, model=replace(seen.model, inputs=wide)))
+    is_same = torch.allclose(wider, value.detach(), rtol=1e-3, atol=1e-6)
+    expect(is_same, f"{who}: gives {float(wider):g} for pixels of 0 to 255, {float(value.detach()):g} for the same of 0 to 1")
+
+
+_WIDER = 255.0
 
 
 def check_space(space: Space, *, victim: Victim = SMALL_RESNET, examples: int = 2, bounded: bool = False) -> None:

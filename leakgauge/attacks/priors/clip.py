@@ -13,7 +13,7 @@ from leakgauge.core.types import Batch, Observation
 @final
 @algorithm
 class Clip:
-    """`weight` times the sum over all pixels of the squared distance to the allowed range, in pixel units.
+    """`weight` times the sum over all pixels of the squared distance to the allowed range, as a share of its width.
 
     It has a say in spaces that are not boxed. The authors' program cuts its gradient; here it pulls.
     """
@@ -23,4 +23,5 @@ class Clip:
     def __call__(self, batch: Batch, seen: Observation, /) -> Tensor:
         """Return the weighted squared excess of the pixels."""
         inputs = seen.model.inputs
-        return self.weight * (batch.x - batch.x.clamp(inputs.low, inputs.high)).square().sum()
+        excess = (batch.x - batch.x.clamp(inputs.low, inputs.high)) / (inputs.high - inputs.low)
+        return self.weight * excess.square().sum()

@@ -14,9 +14,9 @@ from leakgauge.core.types import Batch, Observation
 @final
 @algorithm
 class Scale:
-    """`weight` times the sum over all pixels of the squared distance to the batch stretched to the allowed range, in pixel units.
+    """`weight` times the sum over all pixels of the squared distance to the batch stretched to the allowed range.
 
-    The stretch takes the smallest pixel of the batch to the bottom of the range and the largest one to the top; a batch of a
+    Distances are shares of the width of the range. The stretch takes the smallest pixel of the batch to the bottom of the range and the largest one to the top; a batch of a
     single color has none. The authors' program cuts the gradient of this term; here it pulls, and through both ends as well.
     """
 
@@ -24,9 +24,9 @@ class Scale:
 
     def __call__(self, batch: Batch, seen: Observation, /) -> Tensor:
         """Return the weighted squared distance of the pixels to their stretch."""
-        x, inputs = batch.x, seen.model.inputs
+        inputs = seen.model.inputs
+        x = (batch.x - inputs.low) / (inputs.high - inputs.low)
         low, high = x.amin(), x.amax()
         is_flat = high == low
-        share = (x - low) / torch.where(is_flat, torch.ones_like(high), high - low)
-        stretched = torch.where(is_flat, x, inputs.low + (inputs.high - inputs.low) * share)
+        stretched = torch.where(is_flat, x, (x - low) / torch.where(is_flat, torch.ones_like(high), high - low))
         return self.weight * (stretched - x).square().sum()
