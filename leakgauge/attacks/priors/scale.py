@@ -16,8 +16,9 @@ from leakgauge.core.types import Batch, Observation
 class Scale:
     """`weight` times the sum over all pixels of the squared distance to the batch stretched to the allowed range.
 
-    Distances are shares of the width of the range. The stretch takes the smallest pixel of the batch to the bottom of the range and the largest one to the top; a batch of a
-    single color has none. The authors' program cuts the gradient of this term; here it pulls, and through both ends as well.
+    Distances are shares of the width of the range. The stretch takes the smallest pixel of the batch to the bottom of the range and
+    the largest one to the top; a batch of a single color has none. The authors' program cuts the gradient of this term; here it
+    pulls, and through both ends as well.
     """
 
     weight: NonNegative = 1.0
