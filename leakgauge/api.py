@@ -105,8 +105,9 @@ def audit(
 
     `update` is what was really sent, where it was recorded (see `update_between`): the attack sees it, while floor and controls are
     made by `client`, which should train as the recorded one did. `public` is other data of the same kind: without it there is no
-    floor from other data, and no identification. `inputs` says how the model sees pixels; without it they lie in [0, 1] and go in
-    as they are. Algorithms are objects or configs. Raises UsageError for whatever does not fit together.
+    floor from other data, no identification, and no verdict of "no leak". `inputs` says how the model sees pixels;
+    without it they lie in [0, 1] and go in as they are. Algorithms are objects or configs. Raises UsageError for whatever does not
+    fit together.
     """
     where = device_named(device)
     secret = _examples("batch", batch)
