@@ -301,6 +301,19 @@ def test_nothing_is_no_leak_without_other_data_beside_which_one_would_show(count
     assert said in verdict.reason
 
 
+def test_how_often_the_control_inverts_other_updates_is_what_no_leak_is_worth():
+    hidden = {"defenses": (GaussianNoise(sigma=1.0),), "control": Analytic()}
+    record = run(scene(), plan(Analytic(), criteria=Criteria(power=12), **hidden)).record
+    assert record.setting.power == (12, 12)
+    assert record.verdict.outcome == "no leak found by these attacks"
+    assert "and inverted 12 of 12 such updates, of this batch and of others (95% interval 76% to 100%)" in record.verdict.reason
+    alone = run(scene(), plan(Analytic(), **hidden)).record
+    assert alone.setting.power is None
+    assert "recovered 1 of 1 examples of the undefended update (95% interval 21% to 100%)" in alone.verdict.reason
+    blind = run(scene(), plan(MeanImage(), control=MeanImage(), threat=ADAPTIVE, criteria=Criteria(power=12))).record
+    assert blind.setting.power[0] <= 2  # who knows nothing inverts nothing
+
+
 def test_a_defense_that_does_not_help_is_told():
     record = run(scene(), plan(Analytic(), defenses=(Clipping(norm=0.01),))).record
     assert record.verdict.outcome == "leaks"

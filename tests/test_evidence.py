@@ -164,11 +164,15 @@ def test_bars_rise_with_what_is_near_without_knowing():
 def test_the_sides_of_a_line_up_share_nothing(is_labeled, count):
     others = Batch(POOL.x[10 : 10 + count], POOL.y[10 : 10 + count])
     secret = Batch(POOL.x[:2], POOL.y[:2])
-    sides = split(others, secret, 100, is_labeled=is_labeled, rng=stream(0))
-    rows = [set() if part is None else {tuple(x.flatten().tolist()) for x in part.x} for part in sides]
+    sides = split(others, secret, 100, is_labeled=is_labeled, more=3, rng=stream(0))
+    parts = [sides.decoy, sides.lineup, sides.held, *sides.more]
+    rows = [set() if part is None else {tuple(x.flatten().tolist()) for x in part.x} for part in parts]
     assert sum(map(len, rows)) == len(set.union(*rows)) == len({tuple(x.flatten().tolist()) for x in others.x})
     assert count == 4 or len(sides.held) >= 1, "granted data never vanish"
     assert len(sides.decoy) == 2
+    assert all(len(batch) == 2 and (not is_labeled or batch.y.tolist() == secret.y.tolist()) for batch in sides.more)
+    if count == 340:
+        assert len(sides.more) == 3
     if is_labeled and count > 4:
         assert sides.decoy.y.tolist() == secret.y.tolist()
         assert set(sides.lineup.y.tolist()) <= set(secret.y.tolist())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -11,14 +12,15 @@ from leakgauge.auditing.judging import explain
 from leakgauge.auditing.lineup import split
 from leakgauge.auditing.outcome import Images, Outcome, unit
 from leakgauge.auditing.plan import Plan, Scene
+from leakgauge.auditing.power import power
 from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, Record, Trial
 from leakgauge.auditing.scoring import lineup_of, scored
 from leakgauge.auditing.setting import setting_of
-from leakgauge.auditing.trials import run_trials
+from leakgauge.auditing.trials import run_more, run_trials
 from leakgauge.auditing.verdict import decide, diagnose
 from leakgauge.core.rng import stream
 from leakgauge.core.threat import require
-from leakgauge.core.types import Capability, Tick, no_tick
+from leakgauge.core.types import Capability, Tick, no_tick, part_of
 
 
 def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
@@ -31,8 +33,10 @@ def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
     started = time.perf_counter()
     is_labeled = Capability.LABELS in plan.threat
     rng = stream(plan.seed, "public")
-    sides = split(scene.public, scene.secret, plan.criteria.candidates, is_labeled=is_labeled, rng=rng)
-    tried = run_trials(scene, plan, sides, tick=tick)
+    others, criteria = plan.criteria.power - 1, plan.criteria
+    sides = split(scene.public, scene.secret, criteria.candidates, is_labeled=is_labeled, more=others, rng=rng)
+    tried = run_trials(scene, plan, sides, tick=part_of(tick, 0, 2) if others else tick)
+    more = run_more(scene, plan, sides, tick=part_of(tick, 1, 2))
     lineup = lineup_of(scene, plan, sides.lineup, is_labeled=is_labeled)
     trials: dict[str, Trial] = {}
     guesses: dict[str, Tensor] = {}
@@ -44,12 +48,15 @@ def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
     if "positive" in plan.controls and CONTROL not in trials:  # the audited attack already had every advantage
         trials[CONTROL], guesses[CONTROL] = trials[ATTACK], guesses[ATTACK]
     setting = setting_of(scene, plan, lineup, tried)
+    if CONTROL in trials:
+        floors = [tried[floor].pixels(scene) for floor in (FLOOR, BLIND) if floor in tried]
+        setting = replace(setting, power=power(trials[CONTROL], more, scene, plan, setting, floors, sides))
     record = Record(
         key="",
         name="",
         seed=plan.seed,
         status=trials[ATTACK].status,
-        verdict=decide(trials, setting, plan.criteria.alpha),
+        verdict=decide(trials, setting, criteria.alpha),
         setting=setting,
         trials=trials,
         seconds=time.perf_counter() - started,

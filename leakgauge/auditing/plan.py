@@ -23,13 +23,15 @@ class Criteria:
 
     An example is recovered if its PSNR, plain or with brightness and contrast fitted, reaches `threshold` (dB) and exceeds by
     `margin` (dB) that of every floor and of every other image. Whether the guesses know the secret at all is a test at level
-    `alpha`: how near they come to it, against up to `candidates` - 1 other images.
+    `alpha`: how near they come to it, against up to `candidates` - 1 other images. `power` is on how many undefended updates the
+    positive control is tried, the secret's among them: how often it succeeds is what "no leak" is worth.
     """
 
     threshold: Positive = 20.0
     margin: NonNegative = 3.0
     candidates: Count = 1000
     alpha: Share = 0.01
+    power: Count = 1
 
 
 @final

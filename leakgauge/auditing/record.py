@@ -69,6 +69,7 @@ class Setting:
     least_chance: float | None = None  # the smallest that ranks in the line-up can show
     is_same_update: bool = False  # whether the positive control saw the update that the attack saw, and needed no more grants
     mismatch: str = ""  # why the recorded update is not one that this client makes of this batch; empty if it may be
+    power: tuple[int, int] | None = None  # how many undefended updates the control inverted, of how many; None: no more were tried
     unused: tuple[str, ...] = ()  # what the adversary has and the attack, as far as it says, makes no use of
 
 

@@ -61,9 +61,19 @@ def run_trials(scene: Scene, plan: Plan, sides: Sides, *, tick: Tick) -> dict[st
     return tried
 
 
+def run_more(scene: Scene, plan: Plan, sides: Sides, *, tick: Tick) -> list[Tried]:
+    """Run the positive control on undefended updates of other batches, for as many as the criteria ask for and the data hold."""
+    batches = sides.more if "positive" in plan.controls else ()
+    tried = []
+    for done, batch in enumerate(batches):
+        case = Case(batch, _control(plan), ADAPTIVE, ())
+        tried.append(_attempt(_observe(CONTROL, case, scene, plan, sides.held), case, plan, part_of(tick, done, len(batches))))
+    return tried
+
+
 def _cases(scene: Scene, plan: Plan, decoy: Batch | None) -> dict[str, Case]:
     """What is run. The floor is the same attack on an update of other data: what it scores, it scores without the secret."""
-    control = plan.control or (plan.attack.informed() if isinstance(plan.attack, Informable) else plan.attack)
+    control = _control(plan)
     informed = ThreatModel(plan.threat.name, plan.threat.grants | {Capability.COUNT, Capability.PUBLIC_DATA})
     cases = {ATTACK: Case(scene.secret, plan.attack, plan.threat, plan.defenses)}
     if decoy is not None and "floor" in plan.controls:
@@ -73,6 +83,10 @@ def _cases(scene: Scene, plan: Plan, decoy: Batch | None) -> dict[str, Case]:
     if "positive" in plan.controls and (plan.defenses or control != plan.attack or scene.update is not None):
         cases[CONTROL] = Case(scene.secret, control, ADAPTIVE, ())
     return cases
+
+
+def _control(plan: Plan) -> Attack:
+    return plan.control or (plan.attack.informed() if isinstance(plan.attack, Informable) else plan.attack)
 
 
 def _attempt(seen: Observation, case: Case, plan: Plan, tick: Tick) -> Tried:

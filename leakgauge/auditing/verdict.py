@@ -183,13 +183,11 @@ def _nothing(trials: Mapping[str, Trial], setting: Setting) -> str:
     """What was tested where nothing was found, and how much the test could have seen."""
     attack, count = trials[ATTACK], setting.examples
     found = len(recovered_examples(CONTROL, trials, setting))
-    low, high = wilson(found, count)
     bars = [bar for bar in attack.bars.get("psnr", ()) if bar is not None]
     chance = "" if attack.chance is None else f" (probability {_chance(attack.chance)})"
     told = [
         f"The guesses are no nearer to the private pictures than chance explains{chance}.",
-        f"The positive control recovered {found} of {count} examples of the undefended update "
-        f"(95% interval {100 * low:.0f}% to {100 * high:.0f}%).",
+        f"The positive control recovered {found} of {count} examples of the undefended update{_often(setting, found, count)}.",
     ]
     if bars:
         told.append(f"Here an example counts as recovered from {min(bars):.1f}{f' to {max(bars):.1f}' if count > 1 else ''} dB on.")
@@ -197,6 +195,16 @@ def _nothing(trials: Mapping[str, Trial], setting: Setting) -> str:
         told.append(f"Ranks among {setting.candidates} images could have shown a chance of {_chance(setting.least_chance)}.")
     told.extend(_unused(setting))
     return " ".join([*told, "A stronger attack may still succeed; this is evidence, not a proof."])
+
+
+def _often(setting: Setting, found: int, count: int) -> str:
+    """How often that succeeds: over updates of other batches where they were tried, else over the examples of this one."""
+    inverted, tried = setting.power or (found, count)
+    low, high = wilson(inverted, tried)
+    interval = f"95% interval {100 * low:.0f}% to {100 * high:.0f}%"
+    if setting.power is None:
+        return f" ({interval})"
+    return f", and inverted {inverted} of {tried} such updates, of this batch and of others ({interval})"
 
 
 def _unused(setting: Setting) -> list[str]:
