@@ -505,6 +505,23 @@ def test_fragment_brings_its_own_style_and_touches_nothing_else():
     assert "Leaks" in page.text
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "headline"),
+    [
+        (("no leak found by these attacks",) * 2, "No leak found in 2 audits"),
+        (("no leak found by these attacks", "inconclusive"), "No leak found in 1 of 2 audits, the others cannot tell"),
+        (("inconclusive", "inconclusive"), "None of 2 audits can tell"),
+        (("partial leak", "inconclusive"), "1 of 2 audits leaks"),
+    ],
+)
+def test_what_cannot_tell_is_never_summed_up_as_no_leak(outcomes, headline):
+    records = [record(f"aa0{place}", outcome) for place, outcome in enumerate(outcomes)]
+    page = Page(render([Audited(one, tensors()) for one in records])).text
+    assert headline in page
+    unfinished = Page(render([Audited(record("aa", "no leak found by these attacks"), tensors()), Audited(failed("bb"), {})])).text
+    assert "No leak found in 1 of 2 audits, the others cannot tell" in unfinished
+
+
 def test_files_are_written_and_follow_the_schema(tmp_path):
     store = Store(tmp_path)
     store.save(record("aa11"), tensors())

@@ -47,9 +47,8 @@ def overview(records: Sequence[Record], views: Sequence[View]) -> Overview:
     keys, differences = variations([record.spec for record in records])
     counts = Counter(view.tone for view in views)
     tally = tuple((tone, label, counts[tone]) for tone, label in _ORDER.items() if counts[tone])
-    leaking = counts["bad"]
     return Overview(
-        headline=f"{leaking or 'None'} of {plural(len(views), 'audit')} {'leaks' if leaking == 1 else 'leak'}",
+        headline=_headline(counts["bad"], counts["calm"], len(views)),
         tally=tally,
         total=len(views),
         together=together(records),
@@ -59,6 +58,16 @@ def overview(records: Sequence[Record], views: Sequence[View]) -> Overview:
             for record, shown, row in zip(records, views, differences, strict=True)
         ),
     )
+
+
+def _headline(leaking: int, calm: int, total: int) -> str:
+    """What the audits come to. One that is inconclusive, or did not finish, is never summed up as one without a leak."""
+    audits = plural(total, "audit")
+    if leaking:
+        return f"{leaking} of {audits} {'leaks' if leaking == 1 else 'leak'}"
+    if not calm:
+        return f"None of {audits} can tell"
+    return f"No leak found in {audits}" if calm == total else f"No leak found in {calm} of {audits}, the others cannot tell"
 
 
 def variations(specs: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:

@@ -30,8 +30,8 @@ NEARER = (
     "more of it, or a set of candidate images, may do the rest. Look at the pictures below before you call it harmless."
 )
 LABELED = (
-    "What leaves the client gives away which classes the private examples are of, though not the pictures. Where a class is a "
-    "diagnosis, that is the secret."
+    "What leaves the client gives away which classes the private examples are of; of the pictures, this attack found no more than "
+    "chance explains. Where a class is a diagnosis, that is the secret."
 )
 HELD = (
     "The guesses were tested against chance and did not pass, and the positive control did. Read this as evidence about the "
