@@ -516,9 +516,9 @@ def test_fragment_brings_its_own_style_and_touches_nothing_else():
 )
 def test_what_cannot_tell_is_never_summed_up_as_no_leak(outcomes, headline):
     records = [record(f"aa0{place}", outcome) for place, outcome in enumerate(outcomes)]
-    page = Page(render([Audited(one, tensors()) for one in records])).text
+    page = Page(render([Audited(one, {}) for one in records])).text
     assert headline in page
-    unfinished = Page(render([Audited(record("aa", "no leak found by these attacks"), tensors()), Audited(failed("bb"), {})])).text
+    unfinished = Page(render([Audited(record("aa", "no leak found by these attacks"), {}), Audited(failed("bb"), {})])).text
     assert "No leak found in 1 of 2 audits, the others cannot tell" in unfinished
 
 
