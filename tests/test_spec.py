@@ -318,7 +318,7 @@ def test_canonical_writes_every_default_down_and_keeps_recipes_by_name():
     assert found["attack"]["name"] == "dlg"
     assert found["attack"]["restarts"] == 4
     assert found["attack"]["search"]["name"] == "lbfgs"
-    assert found["criteria"] == {"threshold": 20.0, "margin": 3.0, "candidates": 1000, "alpha": 0.01}
+    assert found["criteria"] == {"threshold": 20.0, "margin": 3.0, "candidates": 1000, "alpha": 0.01, "power": 1}
     assert found["threat"] == {"name": "server", "grants": ["count", "procedure", "scale"]}
     assert list(found["metrics"]) == ["psnr", "ssim", "mse", "psnr_affine", "ssim_affine", "mse_affine"]
     assert found["training"]["steps"] == 0
@@ -498,7 +498,7 @@ def test_yaml_to_canonical_to_yaml_is_the_same_audit(document):
         ),
         ("metrics={mse: mse}", "metrics: got mse, expected psnr among them; add  psnr: psnr"),
         ("criteria.alpha=2", "criteria.alpha: got 2, expected a number <= 1"),
-        ("criteria=null", "criteria: got None, expected a mapping; known: threshold, margin, candidates, alpha"),
+        ("criteria=null", "criteria: got None, expected a mapping; known: threshold, margin, candidates, alpha, power"),
     ],
 )
 def test_an_audit_that_is_not_sound(change, expected):
