@@ -24,7 +24,7 @@ from leakgauge.defenses.ats import ATS
 from leakgauge.defenses.bernoulli_pruning import BernoulliPruning
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.dp_sgd import DPSGD
-from leakgauge.defenses.magnitude import keep_largest
+from leakgauge.core.magnitude import keep_largest
 from leakgauge.defenses.mixup import Mixup
 from leakgauge.defenses.noise import GaussianNoise, LaplaceNoise
 from leakgauge.defenses.partial_sharing import PartialSharing

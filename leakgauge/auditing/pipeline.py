@@ -9,11 +9,12 @@ from torch import Tensor
 
 from leakgauge.auditing.environment import environment
 from leakgauge.auditing.judging import explain
+from leakgauge.auditing.limits import nearest, sampled
 from leakgauge.auditing.lineup import split
 from leakgauge.auditing.outcome import Images, Outcome, unit
 from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.auditing.power import power
-from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, Record, Trial
+from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, LIMIT, Record, Trial
 from leakgauge.auditing.scoring import lineup_of, scored
 from leakgauge.auditing.setting import setting_of
 from leakgauge.auditing.trials import run_more, run_trials
@@ -47,7 +48,11 @@ def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
         unscored |= missing
     if "positive" in plan.controls and CONTROL not in trials:  # the audited attack already had every advantage
         trials[CONTROL], guesses[CONTROL] = trials[ATTACK], guesses[ATTACK]
+    if (best := nearest(tried[ATTACK])) is not None:
+        trials[LIMIT], guesses[LIMIT], _ = scored(best, scene, plan, lineup, [], sides)
     setting = setting_of(scene, plan, lineup, tried)
+    if "positive" in plan.controls:
+        setting = replace(setting, sampled=sampled(tried[ATTACK], scene, plan, sides, tick=no_tick))
     if CONTROL in trials:
         floors = [tried[floor].pixels(scene) for floor in (FLOOR, BLIND) if floor in tried]
         setting = replace(setting, power=power(trials[CONTROL], more, scene, plan, setting, floors, sides))

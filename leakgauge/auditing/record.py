@@ -44,6 +44,8 @@ class Trial:
     losses: Numbers = ()  # [restarts], the attack's own
     loss_at_truth: float | None = None  # the attack's objective at the secret, computed after all trials
     loss_blind: float | None = None  # the same objective at the blind guess
+    estimates: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    """Settings of the defense, as Clipping.norm, that the attack read off the update, and what they are."""
 
 
 @final
@@ -71,12 +73,13 @@ class Setting:
     mismatch: str = ""  # why the recorded update is not one that this client makes of this batch; empty if it may be
     power: tuple[int, int] | None = None  # how many undefended updates the control inverted, of how many; None: no more were tried
     unused: tuple[str, ...] = ()  # what the adversary has and the attack, as far as it says, makes no use of
+    sampled: Numbers = ()  # dB, of the attack on the undefended update of pictures that it can make, where it cannot make every one
 
 
 @final
 @dataclass(frozen=True)
 class Record:
-    """One audit, whole. `trials` holds "attack", and the controls "floor", "blind" and "positive control"."""
+    """One audit, whole. `trials` holds "attack", the controls "floor", "blind" and "positive control", and "limit"."""
 
     key: str
     name: str
@@ -96,6 +99,7 @@ class Record:
 TRAINED = "_trained"
 """What the names of scores end in that are against what the client trained on, where a defense changed the examples before."""
 
-ATTACK, FLOOR, BLIND, CONTROL = "attack", "floor", "blind", "positive control"
+ATTACK, FLOOR, BLIND, CONTROL, LIMIT = "attack", "floor", "blind", "positive control", "limit"
 """The names of the trials: the audited attack; the same one on an update of other data; a guess without any update; the
-strongest setting of the attack on the undefended client."""
+strongest setting of the attack on the undefended client; the nearest to the secret that the attack can make, found with the
+secret in hand, where it cannot make every picture."""

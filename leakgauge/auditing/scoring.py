@@ -70,9 +70,17 @@ def scored(
         label_chance=_label_chance(judged.label_accuracy, guess.y, scene, case, sides, plan.seed),
         losses=_numbers(tried.guess.losses),
         loss_at_truth=_loss_at(tried, case.batch),
+        estimates={name: _estimated(name, value, case) for name, value in tried.guess.estimates.items()},
         loss_blind=_loss_at(tried, replace(case.batch, x=torch.full_like(case.batch.x, (inputs.low + inputs.high) / 2))),
     )
     return trial, judged.matched.cpu(), judged.unscored
+
+
+def _estimated(name: str, value: float, case: Case) -> tuple[float | None, float | None]:
+    """An estimate of a setting, and the setting itself, where one defense alone has it."""
+    kind, _, setting = name.partition(".")
+    own = [getattr(defense, setting, None) for defense in case.defenses if type(defense).__name__ == kind]
+    return value, float(own[0]) if len(own) == 1 and own[0] is not None else None
 
 
 def _loss_at(tried: Tried, batch: Batch) -> float | None:

@@ -64,11 +64,17 @@ def run_trials(scene: Scene, plan: Plan, sides: Sides, *, tick: Tick) -> dict[st
 def run_more(scene: Scene, plan: Plan, sides: Sides, *, tick: Tick) -> list[Tried]:
     """Run the positive control on undefended updates of other batches, for as many as the criteria ask for and the data hold."""
     batches = sides.more if "positive" in plan.controls else ()
-    tried = []
-    for done, batch in enumerate(batches):
-        case = Case(batch, _control(plan), ADAPTIVE, ())
-        tried.append(_attempt(_observe(CONTROL, case, scene, plan, sides.held), case, plan, part_of(tick, done, len(batches))))
-    return tried
+    control = _control(plan)
+    return [
+        try_on(batch, control, ADAPTIVE, scene, plan, sides.held, part_of(tick, done, len(batches)))
+        for done, batch in enumerate(batches)
+    ]
+
+
+def try_on(batch: Batch, attack: Attack, threat: ThreatModel, scene: Scene, plan: Plan, public: Batch | None, tick: Tick) -> Tried:
+    """Run an attack on the undefended update of a batch."""
+    case = Case(batch, attack, threat, ())
+    return _attempt(_observe(CONTROL, case, scene, plan, public), case, plan, tick)
 
 
 def _cases(scene: Scene, plan: Plan, decoy: Batch | None) -> dict[str, Case]:

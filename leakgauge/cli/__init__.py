@@ -16,6 +16,7 @@ import typer
 
 from leakgauge.cli.catalog import doctor, list_, schema, show
 from leakgauge.cli.density import density
+from leakgauge.cli.prior import prior
 from leakgauge.cli.results import gate, report
 from leakgauge.cli.running import audit, sweep
 from leakgauge.cli.studying import study
@@ -41,6 +42,7 @@ app.command("list")(list_)
 app.command()(show)
 app.command()(schema)
 app.command()(density)
+app.add_typer(prior, name="prior")
 app.command()(doctor)
 
 

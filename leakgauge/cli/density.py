@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from leakgauge.cli.learning import DataSpec, Gray, Seed
 
-    from leakgauge.core.types import Tick
-
-DataSpec = Annotated[
-    str, typer.Argument(metavar="DATA", help="What to learn from: a name such as mnist, or {name: npz, path: FILE.npz}.")
-]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE.safetensors", help="Where the flow is written.")]
-Gray = Annotated[bool, typer.Option("--gray", help="Take the luminance of color images.")]
 Steps = Annotated[int, typer.Option(min=1, help="How many steps of 512 patches each.")]
 Smoothing = Annotated[float, typer.Option(min=0.0, help="Standard deviation of the noise on the images, in pixels from 0 to 1.")]
 HeldOut = Annotated[int, typer.Option(min=1, help="How many images to measure on and not to learn from.")]
-Seed = Annotated[int, typer.Option(help="Which chance.")]
 
 
 def density(
@@ -40,17 +32,18 @@ def density(
     from dataclasses import replace
     from importlib.metadata import version
 
+    from leakgauge.cli.learning import lines, public_images
     from leakgauge.cli.screen import say
     from leakgauge.core.rng import stream
     from leakgauge.generative.flows.files import save
     from leakgauge.generative.flows.fitting import Fitting, bits_per_dimension, fit
     from leakgauge.generative.flows.patches import split
 
-    x, name = _images(data, held_out, is_gray)
+    x, _, _, name = public_images(data, more_than=held_out, is_gray=is_gray)
     out.parent.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
     learned, held = split(x, held_out, rng=stream(seed, "split"))
     fitting = Fitting(steps=steps, smoothing=smoothing)
-    flow = fit(learned, fitting, rng=stream(seed, "fit"), tick=_lines(steps))
+    flow = fit(learned, fitting, rng=stream(seed, "fit"), tick=lines(steps))
     bits = {
         f"bits per dimension, {kind}": f"{bits_per_dimension(flow, part, smoothing=smoothing, rng=stream(seed, 'bits')):.3f}"
         for kind, part in (("learned from", learned), ("held out", held))
@@ -67,30 +60,3 @@ def density(
     for told, value in bits.items():
         say(f"{told.capitalize()}: {value}")
     say(f"Flow: {out}")
-
-
-def _images(data: str, held_out: int, is_gray: bool) -> tuple[Tensor, str]:
-    """The images, and the name of their data without any path."""
-    from leakgauge.core.errors import UsageError
-    from leakgauge.generative.flows.patches import luminance
-    from leakgauge.spec import build, describe
-    from leakgauge.spec.reading import read_yaml
-
-    chosen = build("data", read_yaml(data, "data"))
-    x = chosen.load().x
-    if x.ndim != 4 or len(x) <= held_out:
-        raise UsageError(f"data: has {len(x)} examples of shape {tuple(x.shape[1:])}, expected more than {held_out} images")
-    config = describe("data", chosen)
-    return luminance(x) if is_gray else x, Path(config.get("path", config["name"])).stem
-
-
-def _lines(steps: int) -> Tick:
-    """Tell every tenth of the way on stderr."""
-    from leakgauge.cli.screen import say
-
-    def tell(share: float) -> None:
-        done = round(share * steps)
-        if 10 * done // steps > 10 * (done - 1) // steps:
-            say(f"step {done} of {steps}", to_stderr=True)
-
-    return tell

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from leakgauge.core.protocols import Attack, GradientRule, Likelihood, Point, Replay
-from leakgauge.core.types import Batch, Capability, Client, Model, Observation, Rng
+from leakgauge.core.protocols import Attack, GradientRule, Likelihood, Point, Replay, Space
+from leakgauge.core.types import Batch, Capability, Client, Model, Observation, Rng, Tick
 
 
 @runtime_checkable
@@ -25,6 +26,19 @@ class Diagnosable(Protocol):
 
     def loss_at(self, seen: Observation, batch: Batch, /) -> Tensor:
         """Return the attack's objective at this batch, a scalar."""
+        ...
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """An attack that may only be able to make certain pictures, such as those of a generator."""
+
+    def sample(self, seen: Observation, count: int, /, *, rng: Rng) -> Batch | None:
+        """Return examples that it can make, drawn by chance; None where it can make any."""
+        ...
+
+    def nearest(self, seen: Observation, batch: Batch, /, *, rng: Rng, tick: Tick) -> Batch | None:
+        """Return the examples nearest to a batch that it can make; None where it can make any. For after the attack."""
         ...
 
 
@@ -95,6 +109,42 @@ class Adjustable(Protocol):
 
 
 @runtime_checkable
+class Batched(Protocol):
+    """An objective that can be evaluated at many points at once, for less than what they would take one by one."""
+
+    def each(self, points: Point, /) -> Tensor:
+        """Return the loss [n] of each of n points, whose tensors are stacked: equal to those one by one, up to rounding."""
+        ...
+
+
+@runtime_checkable
+class Conditional(Protocol):
+    """A space whose images depend on their labels."""
+
+    def given(self, labels: Tensor, /) -> Space:
+        """Return the space of images of these labels, [n] or [n, classes]."""
+        ...
+
+
+@runtime_checkable
+class Weighing(Protocol):
+    """A space in which some points are likelier than others."""
+
+    def energy(self, point: Tensor, /) -> Tensor:
+        """Return -log p of each example's part of a point, [n], up to a constant."""
+        ...
+
+
+@runtime_checkable
+class Deepening(Protocol):
+    """A space of a model of images, in which a search can go on nearer to the pixels."""
+
+    def deeper(self, point: Tensor, seen: Observation, /, *, radius: float) -> tuple[Space, Tensor] | None:
+        """Return the next space, whose points stay within `radius`, and the same images in it; None where there is none left."""
+        ...
+
+
+@runtime_checkable
 class Averaging(Protocol):
     """A gradient rule that averages the gradients of single examples itself, however the loss puts examples together."""
 
@@ -118,6 +168,22 @@ class Implying(Protocol):
 
     def bound(self, seen: Observation, replay: Replay, /) -> Bound:
         """Return the likelihood for this observation, and the replay in place of the one that an attack was given."""
+        ...
+
+
+class Fixed(NamedTuple):
+    """A replay for one observation, and what it took from the update: the settings of defenses, as `Clipping.norm`."""
+
+    replay: Replay
+    estimates: Mapping[str, float]
+
+
+@runtime_checkable
+class Estimating(Protocol):
+    """A replay with settings that it reads off the update."""
+
+    def fixed(self, seen: Observation, /) -> Fixed:
+        """Return the replay for this observation."""
         ...
 
 

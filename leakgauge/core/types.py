@@ -274,3 +274,6 @@ class Reconstruction:
     trace: Tensor | None = None  # [steps], the objective along the chosen restart
     status: Status = Status.OK
     notes: tuple[str, ...] = ()  # what the attack noticed about itself, a sentence each
+    estimates: Mapping[str, float] = field(
+        default_factory=dict
+    )  # settings of defenses that it read off the update, as Clipping.norm

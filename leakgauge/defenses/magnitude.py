@@ -1,4 +1,4 @@
-"""Keeping the largest numbers, and what that says of those that were not kept."""
+"""What it says of numbers that a defense, which keeps the largest, did not keep them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,6 @@ from torch import Tensor
 from leakgauge.core.belief import Belief
 from leakgauge.core.noise import censored
 from leakgauge.core.types import Params
-
-
-def keep_largest(values: Tensor, count: int) -> Tensor:
-    """Set all but the `count` numbers of largest magnitude to zero, ties included; gradients pass to the ones kept."""
-    flat = values.detach().abs().reshape(-1)
-    kept = flat.topk(count, sorted=False).indices
-    mask = torch.zeros_like(flat).scatter(0, kept, 1.0)
-    return values * mask.reshape(values.shape)
 
 
 def least_kept(values: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ import torch
 from leakgauge.core import tree
 from leakgauge.core.algorithm import algorithm
 from leakgauge.core.belief import Belief
+from leakgauge.core.magnitude import keep_largest
 from leakgauge.core.types import Client, Params, Rng
-from leakgauge.defenses.magnitude import keep_belief, keep_largest, least_kept
+from leakgauge.defenses.magnitude import keep_belief, least_kept
 from leakgauge.defenses.transformed import Transformed
 
 

@@ -14,14 +14,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Affine2D
 
-from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR
+from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, LIMIT
 from leakgauge.report.numbers import median, present
 from leakgauge.report.words import TRIALS
 
 # matplotlib knows no CSS variables: these stand in for them and are replaced in the text
 INKS = {"#010203": "var(--ink)", "#010204": "var(--line)", "#010205": "var(--muted)", "#010206": "var(--accent)"}
 _INK, _LINE, _MUTED, _ACCENT = INKS
-_MARKS = {ATTACK: ("o", _ACCENT), FLOOR: ("s", _MUTED), BLIND: ("^", _MUTED), CONTROL: ("D", _INK)}
+_MARKS = {ATTACK: ("o", _ACCENT), FLOOR: ("s", _MUTED), BLIND: ("^", _MUTED), CONTROL: ("D", _INK), LIMIT: ("v", _INK)}
 STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "leakgauge", "font.size": 11}
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from math import inf
 from typing import final
 
-from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, TRAINED, Record, Trial
+from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, LIMIT, TRAINED, Record, Trial
 from leakgauge.report import words
 from leakgauge.report.pictures import Array, Strip, is_picture, strip
 
-_ROLES = {ATTACK: "Attack", FLOOR: "Floor", BLIND: "Blind", CONTROL: "Control"}
+_ROLES = {ATTACK: "Attack", FLOOR: "Floor", BLIND: "Blind", CONTROL: "Control", LIMIT: "Limit"}
 
 
 @final
@@ -67,6 +67,7 @@ def gallery(record: Record, images: Mapping[str, Array], limit: int) -> Gallery:
         guesses = [
             _piece(title, strips[name], place, f"{name} for example {row + 1}", _lines(record, name, row))
             for name, title in _ROLES.items()
+            if name != LIMIT or name in record.trials
         ]
         examples.append(Example(f"Example {row + 1}: {label}", (truth, *guesses)))
     return Gallery(tuple(examples), tuple(found for found in strips.values() if found), note)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
-from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, TRAINED, Record, Setting, Trial
+from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, LIMIT, TRAINED, Record, Setting, Trial
 from leakgauge.auditing.verdict import recovered_examples
 from leakgauge.core.statistics import wilson
 from leakgauge.report import words
@@ -49,17 +49,22 @@ def score_table(record: Record, setting: Setting, anchor: str) -> Table:
     )
     return Table(
         anchor=anchor,
-        columns=tuple(title for title, _ in words.TRIALS.values()),
-        hints=tuple(hint for _, hint in words.TRIALS.values()),
+        columns=tuple(words.TRIALS[name][0] for name in _shown(record)),
+        hints=tuple(words.TRIALS[name][1] for name in _shown(record)),
         rows=rows,
         reasons=tuple(dict.fromkeys(cell.missing for row in rows for cell in row.cells if cell.missing)),
         notes=_notes(record, metrics),
     )
 
 
+def _shown(record: Record) -> list[str]:
+    """The trials that have a column: one that only some attacks have does where it is there."""
+    return [name for name in words.TRIALS if name != LIMIT or name in record.trials]
+
+
 def _row(record: Record, key: str, label: str, hint: str, cell: Callable[[str, Trial], Cell]) -> Row:
     cells = []
-    for name in words.TRIALS:
+    for name in _shown(record):
         trial = record.trials.get(name)
         cells.append(nothing(_absent(name, record)) if trial is None else cell(name, trial))
     return Row(key, label, hint, tuple(cells))
@@ -78,6 +83,8 @@ def _scores(metric: str) -> Callable[[str, Trial], Cell]:
 def _recovered(name: str, record: Record, setting: Setting) -> Cell:
     if name in (FLOOR, BLIND):
         return nothing("recovery is counted above the floors, so a floor has none")
+    if name == LIMIT:
+        return nothing("the limit was found with the private pictures in hand, so it recovers nothing")
     trial = record.trials[name]
     if "psnr" not in trial.scores:
         return nothing(_unscored(trial))

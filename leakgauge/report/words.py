@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, Ending, Outcome
+from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, LIMIT, Ending, Outcome
 
 TITLES: dict[Outcome, str] = {
     "leaks": "Leaks",
@@ -55,6 +55,7 @@ TRIALS = {
     ATTACK: ("Attack", "the audited attack on the private batch"),
     FLOOR: ("Floor", "the same attack given the update of other data: what it scores without the secret"),
     BLIND: ("Blind guess", "a guess made without any update"),
+    LIMIT: ("Limit", "the nearest to the private pictures that the attack can make, found with them in hand"),
     CONTROL: ("Positive control", "the undefended update with everything granted: must succeed, or finding nothing means nothing"),
 }
 

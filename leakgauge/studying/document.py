@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, final
 
-from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR
+from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, LIMIT
 from leakgauge.core.errors import UsageError, suggestion
 from leakgauge.studying.blocks import Block, Level, named
 from leakgauge.studying.cases import Case, points
@@ -84,8 +84,8 @@ class Study:
             if view.log_x and not all(not isinstance(level, str) and level > 0 for level in block.factors[view.x]):
                 raise UsageError(f"view {view.title!r}: log_x, but not all levels of {view.x} are numbers > 0; leave it out")
             for trial in view.trials:
-                if trial not in (ATTACK, FLOOR, BLIND, CONTROL):
-                    raise UsageError(f"view {view.title!r}: {suggestion(trial, (ATTACK, FLOOR, BLIND, CONTROL))}")
+                if trial not in (ATTACK, FLOOR, BLIND, CONTROL, LIMIT):
+                    raise UsageError(f"view {view.title!r}: {suggestion(trial, (ATTACK, FLOOR, BLIND, CONTROL, LIMIT))}")
 
     def block(self, name: str) -> Block:
         """The block of that name. Raises UsageError if there is none."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import final
 
+import torch
 from torch import Tensor
 
+from leakgauge.attacks.population.products import Products
 from leakgauge.core import tree
 from leakgauge.core.algorithm import Positive, algorithm
 from leakgauge.core.types import Params
@@ -24,3 +26,8 @@ class Cosine:
     def __call__(self, guess: Params, seen: Params, /) -> Tensor:
         """Return the weighted angular distance over the tensors that were seen."""
         return self.weight * (1 - tree.cosine(guess, seen))
+
+    def compare(self, found: Products, /) -> Tensor:
+        """Return the weighted angular distance of each candidate."""
+        dots, squares, target = found.total()
+        return self.weight * (1 - dots / (squares * target).clamp_min(torch.finfo(squares.dtype).tiny).sqrt())

@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from leakgauge.attacks.population.products import Products
 from leakgauge.core.algorithm import Positive, algorithm
 from leakgauge.core.types import Params
 
@@ -21,3 +22,8 @@ class Gaussian:
     def __call__(self, guess: Params, seen: Params, /) -> Tensor:
         """Return the weighted squared distance over the tensors that were seen."""
         return self.weight * torch.stack([(guess[name] - value).square().sum() for name, value in seen.items()]).sum()
+
+    def compare(self, found: Products, /) -> Tensor:
+        """Return the weighted squared distance of each candidate."""
+        dots, squares, target = found.total()
+        return self.weight * (squares - 2 * dots + target)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, final
 
+import torch
+
+from leakgauge.attacks.population.products import Shape
 from leakgauge.core import tree
 from leakgauge.core.algorithm import algorithm
 from leakgauge.core.autodiff import loss_gradient
@@ -30,7 +33,16 @@ class OneGradient:
     def __call__(self, seen: Observation, batch: Batch, /) -> Params:
         """Return the gradient. Raises OutOfScope where a scale is wanted and the update has none (adaptive optimizers)."""
         values = loss_gradient(seen.model, batch, training=self.batchnorm == "train").params
+        scale = self._scale(seen)
+        return values if scale == 1.0 else tree.apply(lambda value: scale * value, values)
+
+    def shape(self, seen: Observation, /) -> Shape | None:
+        """Return the same for products of gradients; None with statistics of the batch."""
+        scale = self._scale(seen)
+        return None if self.batchnorm == "train" else Shape({}, lambda found: found.scaled(torch.tensor(scale)))
+
+    def _scale(self, seen: Observation) -> float:
         scale = seen.update.scale if self.scaled else 1.0
         if scale is None:
             raise OutOfScope("the update is no multiple of a gradient, so it has no scale; use a likelihood without scale")
-        return values if scale == 1.0 else tree.apply(lambda value: scale * value, values)
+        return scale

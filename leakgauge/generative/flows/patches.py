@@ -60,8 +60,14 @@ def luminance(x: Tensor) -> Tensor:
 
 def split(x: Tensor, held_out: int, *, rng: Rng) -> tuple[Tensor, Tensor]:
     """Return images to learn from, and `held_out` others to measure on."""
-    order = torch.randperm(len(x), generator=rng)
-    return x[order[held_out:]], x[order[:held_out]]
+    learned, held = split_rows(len(x), held_out, rng=rng)
+    return x[learned], x[held]
+
+
+def split_rows(count: int, held_out: int, *, rng: Rng) -> tuple[Tensor, Tensor]:
+    """The same for the rows of images."""
+    order = torch.randperm(count, generator=rng)
+    return order[held_out:], order[:held_out]
 
 
 def _windows(length: int, side: int, stride: int) -> Tensor:

@@ -1,0 +1,96 @@
+"""What the layers of a network saw in one forward pass: from that and a loss's slopes, every gradient of a weight follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+
+class Entry(NamedTuple):
+    """A call of a layer: what kind it is, its parameters' names, what it was given, what it gave, and how it was set."""
+
+    kind: str
+    weight: str
+    bias: str | None
+    given: Tensor
+    out: Tensor
+    settings: Mapping[str, Any]
+
+
+@final
+class Tape(TorchFunctionMode):
+    """Notes the convolutions, linear layers and normalizations that use the parameters of a network, as it runs.
+
+    A parameter that two layers share, or another operation, is noted twice, or not at all: see `names`.
+    """
+
+    def __init__(self, params: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self._names = {id(value): name for name, value in params.items()}
+        self.entries: list[Entry] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the call, and note it if it is one of a layer."""
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        read = _READERS.get(func)
+        if read is not None:
+            kind, given, weight, bias, settings = read(*args, **kwargs)
+            if id(weight) in self._names:
+                named = None if bias is None else self._names.get(id(bias))
+                self.entries.append(Entry(kind, self._names[id(weight)], named, given, out, settings))
+        return out
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the parameters that were noted, in order, each as often as it was used."""
+        return [name for entry in self.entries for name in (entry.weight, entry.bias) if name is not None]
+
+
+_Read = tuple[str, Tensor, Any, Any, Mapping[str, Any]]
+
+
+def _conv(x: Tensor, w: Any, b: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> _Read:
+    kind = "conv" if groups == 1 and not isinstance(padding, str) else "other"
+    return kind, x, w, b, {"kernel_size": w.shape[2:], "stride": stride, "padding": padding, "dilation": dilation}
+
+
+def _linear(x: Tensor, w: Any, b: Any = None) -> _Read:
+    return "linear", x, w, b, {}
+
+
+def _batch_norm(
+    x: Tensor,
+    mean: Any,
+    var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> _Read:
+    return "other" if training else "channels", x, weight, bias, {"plain": lambda: functional.batch_norm(x, mean, var, eps=eps)}
+
+
+def _group_norm(x: Tensor, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> _Read:
+    return "channels", x, weight, bias, {"plain": lambda: functional.group_norm(x, groups, eps=eps)}
+
+
+def _layer_norm(x: Tensor, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> _Read:
+    kind = "last" if len(shape) == 1 else "other"
+    return kind, x, weight, bias, {"plain": lambda: functional.layer_norm(x, shape, eps=eps)}
+
+
+_READERS: Mapping[Any, Any] = {
+    torch.conv2d: _conv,
+    functional.conv2d: _conv,
+    functional.linear: _linear,
+    functional.batch_norm: _batch_norm,
+    functional.group_norm: _group_norm,
+    functional.layer_norm: _layer_norm,
+}

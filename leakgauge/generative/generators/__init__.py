@@ -1,0 +1,1 @@
+"""Generators: networks that make images of codes, their files, and how they are trained."""

@@ -1,0 +1,88 @@
+"""Generators in files: their design, sizes and history in the metadata. The weights are kept in half precision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from leakgauge.core import tree
+from leakgauge.core.errors import UsageError, suggestion
+from leakgauge.generative import files
+from leakgauge.generative.files import Stored, Unsuitable
+from leakgauge.generative.generators import deconvolution, style
+from leakgauge.generative.generators.generator import Generator
+
+_FOLDER = Path(__file__).parent / "weights"
+SHIPPED = {path.stem: path for path in sorted(_FOLDER.glob("*.safetensors"))}
+"""The generators that come with leakgauge, by name."""
+
+
+def save(generator: deconvolution.Deconvolution | style.Style, path: Path) -> None:
+    """Write a generator to a file."""
+    design = next(name for name, (kind, _) in _DESIGNS.items() if isinstance(generator, kind))
+    told = {**generator.made, "design": design, "sizes": json.dumps(generator.sizes._asdict())}
+    files.save(tree.apply(lambda value: value.half(), generator.params), told, path)
+
+
+def load(key: str, path: Path) -> Generator:
+    """Read a generator from a file. `key` is where the path stood.
+
+    Raises UsageError for a file that is missing, cannot be read, or holds no generator.
+    """
+    try:
+        return files.load(key, path, _generator)
+    except Unsuitable as fault:
+        raise UsageError(
+            f"{key}: {path} holds no generator ({fault}), expected what leakgauge prior writes; "
+            "train one (prior train), or convert one (prior convert)"
+        ) from fault
+
+
+def find(key: str, name: str) -> Path:
+    """Return the path of a generator: one that comes along, by name, or a file. Raises UsageError for what is neither."""
+    if name in SHIPPED:
+        return SHIPPED[name]
+    path = Path(name).expanduser()
+    if path.suffix != ".safetensors":
+        raise UsageError(
+            f"{key}: got {name!r}, expected a .safetensors file or a generator that comes along, {suggestion(name, SHIPPED)}"
+        )
+    return path
+
+
+def _generator(stored: Stored) -> Generator:
+    told = dict(stored.told)
+    design = told.pop("design", "")
+    if design not in _DESIGNS:
+        raise Unsuitable("its metadata tell no design that is known")
+    kind, sizes_of = _DESIGNS[design]
+    try:
+        sizes = _sizes(sizes_of, json.loads(told.pop("sizes", "")))
+        expected = sizes.tensors()
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise Unsuitable("its metadata tell no sizes") from error
+    files.check_shapes(stored.params, expected)
+    found: Generator = kind(sizes, tree.apply(torch.Tensor.float, stored.params), told)
+    return found
+
+
+def _sizes(kind: Callable[..., Any], told: Mapping[str, Any]) -> Any:
+    """Sizes of a design as JSON has them. Raises ValueError where one of them is no whole number, or too small."""
+    sizes = kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
+    least = {"classes": 0}
+    for name, value in sizes._asdict().items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if type(number) is not int or not least.get(name, 1) <= number <= _MOST:
+                raise ValueError(name)
+    return sizes
+
+
+_MOST = 1 << 20
+_DESIGNS: Mapping[str, tuple[Any, Any]] = {
+    "deconvolution": (deconvolution.Deconvolution, deconvolution.Sizes),
+    "style": (style.Style, style.Sizes),
+}
