@@ -26,12 +26,12 @@ from leakgauge.attacks.refinement import Refinement
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.settling import settle
 from leakgauge.core import tree
-from leakgauge.core.abilities import ROUNDS, Adjustable, Conditional, Deepening, Estimating, Implying, Weighing, used_by
+from leakgauge.core.abilities import ROUNDS, Adjustable, Conditional, Deepening, Estimating, Implying, Learned, Weighing, used_by
 from leakgauge.core.algorithm import Count, NonNegative, algorithm
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Attack, Found, Labels, Likelihood, Point, Prior, Replay, Search, Space
 from leakgauge.core.rng import fork
-from leakgauge.core.types import Batch, Capability, Observation, Reconstruction, Rng, Tick, part_of
+from leakgauge.core.types import Batch, Capability, Inputs, Observation, Reconstruction, Rng, Tick, part_of
 
 
 class _Bound(NamedTuple):
@@ -126,6 +126,11 @@ class Matching:
         counted = replace(settled, update=replace(settled.update, examples=len(batch)))  # what was guessed may be wrong
         candidate = batch if self.copies is None else self.copies.repeated(batch)
         return self._bound(counted).attack._terms.loss(counted, candidate)
+
+    def knows(self, x: Tensor, inputs: Inputs, /) -> Tensor:
+        """Return [n], whether the space or a prior has learned from an example."""
+        known = [part.knows(x, inputs).to(x.device) for part in (self.space, *self.priors) if isinstance(part, Learned)]
+        return torch.stack([torch.zeros(len(x), dtype=torch.bool, device=x.device), *known]).any(dim=0)
 
     def sample(self, seen: Observation, count: int, /, *, rng: Rng) -> Batch | None:
         """Return examples that the space makes by chance; None where it makes anything."""

@@ -73,6 +73,7 @@ class Setting:
     mismatch: str = ""  # why the recorded update is not one that this client makes of this batch; empty if it may be
     power: tuple[int, int] | None = None  # how many undefended updates the control inverted, of how many; None: no more were tried
     unused: tuple[str, ...] = ()  # what the adversary has and the attack, as far as it says, makes no use of
+    learned: int = 0  # private examples that the attack's own model of images has learned from
     sampled: Numbers = ()  # dB, of the attack on the undefended update of pictures that it can make, where it cannot make every one
 
 

@@ -15,6 +15,8 @@ def decide(trials: Mapping[str, Trial], setting: Setting, alpha: float) -> Verdi
     nothing leaked takes more: a search that found its optimum, an update that is the client's, a control that succeeded, and
     enough other data for a leak of any size to stand out.
     """
+    if setting.learned:
+        return Verdict("inconclusive", _acquainted(setting), trials[ATTACK].chance)
     told = {name: leakage(name, trials, setting, alpha) for name in (ATTACK, *((CONTROL,) if setting.is_same_update else ()))}
     found = [name for name, words in told.items() if words]
     whole = [name for name in found if recovered_examples(name, trials, setting)]
@@ -95,6 +97,13 @@ def is_unfinished(trial: Trial) -> bool:
         return False
     way = abs((trial.loss_blind if trial.loss_blind is not None else trial.loss_at_truth) - trial.loss_at_truth)
     return min(losses) > trial.loss_at_truth + 0.01 * max(way, abs(trial.loss_at_truth)) + 1e-12
+
+
+def _acquainted(setting: Setting) -> str:
+    return (
+        f"The attack's model of images has learned from {setting.learned} of the {setting.examples} private examples, so what it "
+        "rebuilds may be remembered: take other examples, or a generator that never saw these."
+    )
 
 
 def _failed(attack: Trial) -> str:

@@ -66,6 +66,7 @@ def train(
     from leakgauge.core.rng import stream
     from leakgauge.generative.flows.patches import split_rows
     from leakgauge.generative.generators.files import save
+    from leakgauge.generative.generators.fingerprints import fingerprints
     from leakgauge.generative.generators.training.loop import train as run
     from leakgauge.generative.generators.training.state import Minibatches
 
@@ -88,7 +89,7 @@ def train(
         "leakgauge": version("leakgauge"),
         **quality,
     }
-    save(replace(generator, made=made), out)
+    save(replace(generator, made=made, learned=fingerprints(minibatches.x)), out)
     checkpoint.unlink(missing_ok=True)
     for told, value in quality.items():
         say(f"{told.capitalize()}: {value}")

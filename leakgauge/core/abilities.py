@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor
 
 from leakgauge.core.protocols import Attack, GradientRule, Likelihood, Point, Replay, Space
-from leakgauge.core.types import Batch, Capability, Client, Model, Observation, Rng, Tick
+from leakgauge.core.types import Batch, Capability, Client, Inputs, Model, Observation, Rng, Tick
 
 
 @runtime_checkable
@@ -39,6 +39,15 @@ class Limited(Protocol):
 
     def nearest(self, seen: Observation, batch: Batch, /, *, rng: Rng, tick: Tick) -> Batch | None:
         """Return the examples nearest to a batch that it can make; None where it can make any. For after the attack."""
+        ...
+
+
+@runtime_checkable
+class Learned(Protocol):
+    """An attack, or a part of one, that has learned from images of its own, such as a generator's."""
+
+    def knows(self, x: Tensor, inputs: Inputs, /) -> Tensor:
+        """Return [n], whether each of some examples, in pixels, is among those that it learned from."""
         ...
 
 

@@ -19,6 +19,7 @@ from leakgauge.core.protocols import Space
 from leakgauge.core.rng import normal_like
 from leakgauge.core.types import Inputs, Observation, Rng
 from leakgauge.generative.generators import files
+from leakgauge.generative.generators.fingerprints import learned_from
 from leakgauge.generative.generators.generator import Features, Generator, images, through
 
 _TINY = 1e-10
@@ -62,6 +63,13 @@ class Latent:
     def deeper(self, point: Tensor, seen: Observation, /, *, radius: float) -> tuple[Space, Tensor] | None:
         """Return the space behind the generator's first block (see `Coded`)."""
         return self.given(None).deeper(point, seen, radius=radius)
+
+    def knows(self, x: Tensor, inputs: Inputs, /) -> Tensor:
+        """Return [n], whether the generator has learned from an example, or from its mirror image; as far as its file says."""
+        generator = self.fitting(inputs)
+        if generator.shape != inputs.shape:
+            return torch.zeros(len(x), dtype=torch.bool)
+        return learned_from(generator.learned, (x - inputs.low) / (inputs.high - inputs.low))
 
     def fitting(self, inputs: Inputs) -> Generator:
         """Return the generator. Raises UsageError for one that is missing, or makes no images for these inputs."""

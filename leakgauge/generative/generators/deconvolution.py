@@ -46,6 +46,7 @@ class Deconvolution:
     sizes: Sizes
     params: Params
     made: Mapping[str, str] = field(default_factory=dict)
+    learned: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     @property
     def latent(self) -> int:

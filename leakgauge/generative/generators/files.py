@@ -25,7 +25,8 @@ def save(generator: deconvolution.Deconvolution | style.Style, path: Path) -> No
     """Write a generator to a file."""
     design = next(name for name, (kind, _) in _DESIGNS.items() if isinstance(generator, kind))
     told = {**generator.made, "design": design, "sizes": json.dumps(generator.sizes._asdict())}
-    files.save(tree.apply(lambda value: value.half(), generator.params), told, path)
+    params = tree.apply(lambda value: value.half(), generator.params)
+    files.save({**params, _LEARNED: generator.learned}, told, path)
 
 
 def load(key: str, path: Path) -> Generator:
@@ -65,8 +66,12 @@ def _generator(stored: Stored) -> Generator:
         expected = sizes.tensors()
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise Unsuitable("its metadata tell no sizes") from error
-    files.check_shapes(stored.params, expected)
-    found: Generator = kind(sizes, tree.apply(torch.Tensor.float, stored.params), told)
+    params = dict(stored.params)
+    learned = params.pop(_LEARNED, torch.empty(0, dtype=torch.int64))
+    files.check_shapes(params, expected)
+    if learned.ndim != 1 or learned.is_floating_point() or not all(value.is_floating_point() for value in params.values()):
+        raise Unsuitable("its tensors are not those of its shape")
+    found: Generator = kind(sizes, tree.apply(torch.Tensor.float, params), told, learned)
     return found
 
 
@@ -81,6 +86,7 @@ def _sizes(kind: Callable[..., Any], told: Mapping[str, Any]) -> Any:
     return sizes
 
 
+_LEARNED = "learned from"
 _MOST = 1 << 20
 _DESIGNS: Mapping[str, tuple[Any, Any]] = {
     "deconvolution": (deconvolution.Deconvolution, deconvolution.Sizes),

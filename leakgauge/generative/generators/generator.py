@@ -49,6 +49,11 @@ class Generator(Protocol):
         """Which data, how many steps, which seed, what quality."""
         ...
 
+    @property
+    def learned(self) -> Tensor:
+        """The fingerprints of the images that it learned from, [images]; none where that is not known."""
+        ...
+
     def to(self, like: Tensor) -> Self:
         """Return the generator with its weights where a tensor is, and of its type."""
         ...
