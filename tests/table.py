@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from generators import CLASSY, STYLED, TINY
 
 from leakgauge.attacks.adam_inversion import adam_inversion
 from leakgauge.attacks.adam_undone import AdamUndone
@@ -19,6 +20,7 @@ from leakgauge.attacks.dlm_plus import dlm_plus
 from leakgauge.attacks.epoch_copies import epoch_copies
 from leakgauge.attacks.floors import MeanImage, RandomImage, prior_only
 from leakgauge.attacks.general_deep_leakage import general_deep_leakage
+from leakgauge.attacks.ggl import ggl
 from leakgauge.attacks.gradinversion import gradinversion
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.idlg import idlg
@@ -54,6 +56,8 @@ from leakgauge.attacks.priors.label_agreement import LabelAgreement
 from leakgauge.attacks.priors.scale import Scale
 from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.bottleneck import Bottleneck
+from leakgauge.attacks.refinement import Refinement
+from leakgauge.attacks.replays.estimated import Estimated
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.replays.surrogate import Surrogate
@@ -62,8 +66,11 @@ from leakgauge.attacks.replays.unrolled import Unrolled
 from leakgauge.attacks.scale_free import scale_free
 from leakgauge.attacks.searches import adam as adam_search
 from leakgauge.attacks.searches.adam import Adam as SearchAdam
+from leakgauge.attacks.searches.cma_es import CMAES
 from leakgauge.attacks.searches.lbfgs import LBFGS
+from leakgauge.attacks.searches.turbo import TuRBO
 from leakgauge.attacks.sme import sme
+from leakgauge.attacks.spaces.latent import Latent
 from leakgauge.attacks.spaces.pixels import Pixels
 from leakgauge.attacks.without_jumps import WithoutJumps
 from leakgauge.clients.fedavg import FedAvg
@@ -164,6 +171,14 @@ TABLE = [
         bayes(search=SearchAdam(steps=3), ball=Ball(radius=0.1, samples=2), annealing=Annealing(stages=2)),
         {"bounded": True, "examples": 2, "defenses": (GaussianNoise(sigma=0.1),)},
     ),
+    Row(
+        "attack",
+        "ggl",
+        ggl(generator=TINY, search=SearchAdam(steps=3), refinement=Refinement(search=SearchAdam(steps=2))),
+        {"bounded": True, "defenses": (Clipping(norm=0.1),)},
+    ),
+    Row("attack", "ggl", ggl(generator=CLASSY, search=CMAES(budget=20, population=6)), {"bounded": True}),
+    Row("attack", "ggl", ggl(generator=STYLED, search=SearchAdam(steps=2), labels=GradInversionRule()), {"examples": 2}),
     Row("attack", "dlm", dlm(search=LBFGS_FEW, restarts=2), {"client": FedAvg(epochs=2)}),
     Row("attack", "dlm_plus", dlm_plus(search=LBFGS_FEW, restarts=1), {"client": FedAvg(epochs=2)}),
     Row("attack", "sme", sme(steps=3, learning_rate=0.1), {"bounded": True, "examples": 2, "client": FedAvg(epochs=2)}),
@@ -282,6 +297,7 @@ TABLE = [
     Row("replay", "one_gradient", OneGradient(), {"client": FedAvg(epochs=2)}),
     Row("replay", "one_gradient", OneGradient(scaled=False, batchnorm="train"), {"client": FedAvg(optimizer=Adam())}),
     Row("replay", "undefended", Undefended(), {"client": FedAvg(epochs=2)}),
+    Row("replay", "estimated", Estimated(), {"client": FedAvg(epochs=2)}),
     Row("replay", "granted", Granted(), {"client": FedAvg(epochs=2, batch_size=1, optimizer=Adam())}),
     Row("replay", "surrogate", Surrogate(), {"client": FedAvg(epochs=2)}),
     Row("replay", "unrolled", Unrolled(steps=2), {"client": FedAvg(epochs=2)}),
@@ -292,6 +308,11 @@ TABLE = [
     Row("search", "adam", adam_search.Adam(steps=50)),
     Row("search", "adam", adam_search.Adam(steps=50, signed=True, schedule="step")),
     Row("search", "adam", adam_search.Adam(steps=50, schedule="cosine", warmup=5, langevin=0.1)),
+    Row("search", "cma_es", CMAES(budget=100, population=10)),
+    Row("search", "turbo", TuRBO(budget=30, initial=12, batch=6, proposals=40, fitting_steps=5)),
+    Row("space", "latent", Latent(generator=TINY), {"bounded": True}),
+    Row("space", "latent", Latent(generator=CLASSY, regularizer="norm", start_from="zero"), {"bounded": True}),
+    Row("space", "latent", Latent(generator=STYLED, regularizer="none"), {"bounded": True}),
     Row("space", "pixels", Pixels(), {"bounded": True}),
     Row("space", "pixels", Pixels(start_from="gray"), {"bounded": True}),
     Row("space", "pixels", Pixels(start_from="tiles"), {"bounded": True}),

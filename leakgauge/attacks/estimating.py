@@ -93,7 +93,7 @@ def _sigma(seen: Observation) -> float:
     squares, freedom = 0.0, 0
     for name in _linear(seen):
         update = seen.update.delta[name].double()
-        rank = min(seen.count, *update.shape)
+        rank = min(_count(seen), *update.shape)
         values = torch.linalg.svdvals(update)
         rounding = torch.finfo(seen.update.delta[name].dtype).eps * float(values[0]) * max(update.shape)
         rest = values[rank:]
@@ -109,12 +109,16 @@ def _dummies(seen: Observation) -> list[Params]:
     """What batches of dummy images would have sent, undefended."""
     model, rng = seen.model, stream(0, "estimating")
     like = next(iter(seen.update.delta.values()))
-    return [_gradient(model, draw(model.inputs, seen.count, "pink", rng=rng).to(like), number) for number in range(_DUMMIES)]
+    return [_gradient(model, draw(model.inputs, _count(seen), "pink", rng=rng).to(like), number) for number in range(_DUMMIES)]
 
 
 def _gradient(model: Model, x: Tensor, number: int) -> Params:
     labels = (torch.arange(len(x), device=x.device) + number) % model.inputs.classes
     return loss_gradient(model, Batch(x, labels)).params
+
+
+def _count(seen: Observation) -> int:
+    return seen.update.examples or 1  # an attack fills in a count that is withheld
 
 
 def _linear(seen: Observation) -> list[str]:

@@ -160,9 +160,11 @@ def _scattered(count: int, numbers: int, rng: Rng) -> Tensor:
 
 def _botorch() -> tuple[Any, ...]:
     try:
-        from botorch.models import SingleTaskGP
-        from gpytorch import constraints, kernels, likelihoods
-        from gpytorch.mlls import ExactMarginalLogLikelihood
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of torch, by its imports
+            from botorch.models import SingleTaskGP
+            from gpytorch import constraints, kernels, likelihoods
+            from gpytorch.mlls import ExactMarginalLogLikelihood
     except ImportError as error:
         raise MissingExtra("the search turbo", "search") from error
     return SingleTaskGP, kernels, constraints, likelihoods, ExactMarginalLogLikelihood

@@ -77,9 +77,13 @@ def _generator(stored: Stored) -> Generator:
 
 def _sizes(kind: Callable[..., Any], told: Mapping[str, Any]) -> Any:
     """Sizes of a design as JSON has them. Raises ValueError where one of them is no whole number, or too small."""
+    if not isinstance(told, dict):
+        raise ValueError("no sizes")
     sizes = kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
     least = {"classes": 0}
     for name, value in sizes._asdict().items():
+        if name == "widths" and not value:
+            raise ValueError(name)
         for number in value if isinstance(value, tuple) else (value,):
             if type(number) is not int or not least.get(name, 1) <= number <= _MOST:
                 raise ValueError(name)
