@@ -12,7 +12,8 @@ from leakgauge.generative.generators.fingerprints import fingerprints
 from leakgauge.generative.generators.style import Sizes as StyleSizes
 from leakgauge.generative.generators.style import Style
 
-_FOLDER = tempfile.TemporaryDirectory()
+_FOLDER = Path(tempfile.gettempdir()) / "leakgauge-test-generators"
+"""One for all processes: paths stand in the names of tests, which have to be the same in each."""
 
 
 def random_weights(sizes, seed=0, size=0.4):
@@ -33,7 +34,8 @@ def style(latent=6, classes=0, channels=1, side=2, mapping=2, widths=(5, 4, 3), 
 
 def written(generator, name="generator"):
     """The path of a file that holds a generator, as text."""
-    path = Path(_FOLDER.name) / f"{name}.safetensors"
+    _FOLDER.mkdir(exist_ok=True)
+    path = _FOLDER / f"{name}.safetensors"
     save(generator, path)
     return str(path)
 

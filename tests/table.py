@@ -55,8 +55,8 @@ from leakgauge.attacks.priors.l2 import L2
 from leakgauge.attacks.priors.label_agreement import LabelAgreement
 from leakgauge.attacks.priors.scale import Scale
 from leakgauge.attacks.priors.total_variation import TotalVariation
-from leakgauge.attacks.replays.bottleneck import Bottleneck
 from leakgauge.attacks.refinement import Refinement
+from leakgauge.attacks.replays.bottleneck import Bottleneck
 from leakgauge.attacks.replays.estimated import Estimated
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient

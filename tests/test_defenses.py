@@ -16,6 +16,7 @@ from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.core import tree
 from leakgauge.core.errors import UsageError
+from leakgauge.core.magnitude import keep_largest
 from leakgauge.core.registry import entries
 from leakgauge.core.rng import stream
 from leakgauge.core.threat import protect
@@ -24,7 +25,6 @@ from leakgauge.defenses.ats import ATS
 from leakgauge.defenses.bernoulli_pruning import BernoulliPruning
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.dp_sgd import DPSGD
-from leakgauge.core.magnitude import keep_largest
 from leakgauge.defenses.mixup import Mixup
 from leakgauge.defenses.noise import GaussianNoise, LaplaceNoise
 from leakgauge.defenses.partial_sharing import PartialSharing

@@ -230,7 +230,7 @@ def test_the_slope_penalty_is_that_of_its_formula():
 
     x, made = torch.rand(5, 1, 4, 4), torch.rand(5, 1, 4, 4)
     found = slope_penalty(Sloped(), x, made, torch.empty(5, 0), rng=stream(0))
-    assert float(found) == pytest.approx((3 * 2 / 2 - 1) ** 2), "slope 3 in each of four pixels from 0 to 1, half as steep from -1 to 1"
+    assert float(found) == pytest.approx((3 * 2 / 2 - 1) ** 2), "slope 3 in each of four pixels, and half of it from -1 to 1"
 
 
 def test_a_label_reaches_the_critic_and_the_generator():
@@ -353,7 +353,12 @@ def test_what_is_no_generator_is_not_converted_and_never_run(tmp_path, capsys):
     torch.save({"a": torch.ones(2)}, tmp_path / "other.pth")
     torch.save([1, 2], tmp_path / "list.pth")
     (tmp_path / "text.pth").write_text("no checkpoint")
-    for name, words in (("bomb", "without running it"), ("other", "no generator"), ("list", "no generator"), ("text", "without running")):
+    for name, words in (
+        ("bomb", "without running it"),
+        ("other", "no generator"),
+        ("list", "no generator"),
+        ("text", "without running"),
+    ):
         with pytest.raises(UsageError) as error:
             convert(tmp_path / f"{name}.pth", classes=0, made={})
         one_line(error, words)

@@ -23,8 +23,8 @@ from leakgauge.core.types import Batch, Model, Observation, Params
 
 _DUMMIES = 8
 _MORE = 0.1
-"""By which share of a tensor's numbers its zeros have to be more than those of any dummy, to be a defense's."""
-_LEAST = 64
+"""By which share zeros have to be more than those of any dummy, to be a defense's."""
+_LEAST = 32
 """Numbers that a standard deviation is estimated from, at least."""
 
 
@@ -61,26 +61,19 @@ def estimate(seen: Observation) -> Estimates:
     if all(bool((value != 0).all()) for value in sent.values()):
         return Estimates(norm, sigma=sigma)
     dummies = _dummies(seen)
-    columns = _columns(seen, dummies)
-    kept = {
-        name: int((value != 0).sum())
-        for name, value in sent.items()
-        if name not in columns and _zeros(value) > _MORE + max(_zeros(one[name]) for one in dummies if name in one)
-    }
-    return Estimates(norm, kept, columns, sigma)
+    matrices = [name for name, value in sent.items() if value.ndim > 1]
+    if any(_scattered(sent[name]) > _MORE + max(_scattered(one[name]) for one in dummies if name in one) for name in matrices):
+        return Estimates(norm, {name: int((value != 0).sum()) for name, value in sent.items()}, sigma=sigma)
+    return Estimates(norm, columns=_columns(seen, dummies), sigma=sigma)
 
 
 def _columns(seen: Observation, dummies: list[Params]) -> dict[str, Tensor]:
-    """Linear weights of whose inputs the update leaves some out altogether, and the others not."""
+    """Linear weights of whose inputs more were left out altogether than a network's silent units explain."""
     found = {}
     for name in _linear(seen):
-        is_kept = (seen.update.delta[name] != 0).any(dim=0)
-        own = max(1 - float((one[name] != 0).any(dim=0).float().mean()) for one in dummies)
-        missing = 1 - float(is_kept.float().mean())
-        # What is pruned loses whole columns, too, but many numbers of those that it keeps as well.
-        is_whole = _zeros_within(seen.update.delta[name]) <= _MORE + max(_zeros_within(one[name]) for one in dummies)
-        if missing > _MORE + own and is_whole:
-            found[name] = is_kept.to(seen.update.delta[name])
+        weight = seen.update.delta[name]
+        if _missing(weight) > _MORE + max(_missing(one[name]) for one in dummies):
+            found[name] = (weight != 0).any(dim=0).to(weight)
     return found
 
 
@@ -126,11 +119,13 @@ def _linear(seen: Observation) -> list[str]:
     return [name for name in names if name in seen.update.delta]
 
 
-def _zeros_within(weight: Tensor) -> float:
-    """The share of zeros in the columns that have any other number."""
-    columns = weight[:, (weight != 0).any(dim=0)]
-    return _zeros(columns) if columns.numel() else 0.0
+def _missing(weight: Tensor) -> float:
+    """The share of columns that are zero."""
+    return 1 - float((weight != 0).any(dim=0).float().mean())
 
 
-def _zeros(value: Tensor) -> float:
-    return float((value == 0).float().mean())
+def _scattered(value: Tensor) -> float:
+    """The share of zeros where neither the whole row is zero nor the whole column: silent units make such, pruning others."""
+    told = value.flatten(1) != 0
+    rest = told[told.any(dim=1)][:, told.any(dim=0)]
+    return 1 - float(rest.float().mean()) if rest.numel() else 0.0
