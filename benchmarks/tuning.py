@@ -1,10 +1,10 @@
-"""The settings of the study bayes-optimal: every attack tuned with one budget, on training images."""
+"""The settings of studies whose attacks are tuned: every attack with one budget, on images that are not audited."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
 from benchmarks.cases import Settings
@@ -12,101 +12,124 @@ from benchmarks.results import Results, Shown, Values
 from leakgauge.core.errors import UsageError
 from leakgauge.executor import Runtime, execute, task_of
 from leakgauge.results.store import Store
-from leakgauge.studies.bayes_optimal import (
-    BAYES,
-    COLOR,
-    COSINE,
-    DIGITS,
-    FLOW,
-    L1,
-    L2,
-    MASKED,
-    NOISE,
-    PRIORS,
-    RATE,
-    STRENGTH,
-    WEIGHT,
-)
-from leakgauge.studying import Case, Changes, Level, Study, cases, nothing
+from leakgauge.studies import bayes_optimal, ggl
+from leakgauge.studying import Block, Case, Changes, Level, Study, cases, nothing
 from leakgauge.tuning import Range, best, changed, tried
 
 TRIALS, BATCHES, WORKERS = 12, 4, 2
-RATES = Range(0.05, 0.5)
-WEIGHTS = {
-    BAYES: Range(1e2, 1e5),
-    L2: Range(0.05, 50.0),
-    L1: Range(3.0, 3e3),
-    COSINE: Range(1e-3, 1.0),
-    MASKED: Range(1e-3, 1.0),
-    FLOW: Range(0.01, 10.0),
+Ranges = Mapping[str, Range]
+
+
+@dataclass(frozen=True)
+class Tunable:
+    """The blocks of a study, what is tuned of an attack and within which ranges, and what images it is rehearsed on."""
+
+    study: str
+    blocks: tuple[Block, ...]
+    ranges: Callable[[Level], Ranges]
+    images: Callable[[str], Mapping[Level, Changes]]
+
+
+_WEIGHTS = {
+    bayes_optimal.BAYES: Range(1e2, 1e5),
+    bayes_optimal.L2: Range(0.05, 50.0),
+    bayes_optimal.L1: Range(3.0, 3e3),
+    bayes_optimal.COSINE: Range(1e-3, 1.0),
+    bayes_optimal.MASKED: Range(1e-3, 1.0),
+    bayes_optimal.FLOW: Range(0.01, 10.0),
 }
 """Of the prior: as many decades for everyone, about the size of each likelihood."""
+_FIRST = {
+    ggl.DLG: Range(0.03, 3.0),
+    ggl.IDLG: Range(0.03, 3.0),
+    ggl.IG: Range(1e-3, 1.0),
+    ggl.GI: Range(0.05, 50.0),
+    ggl.GGL: Range(1e-4, 0.1),
+    ggl.REFINED: Range(1e-3, 0.1),
+    ggl.BAYES: Range(0.01, 10.0),
+}
+_RATE = Range(0.03, 0.5)
+TUNABLE = (
+    Tunable(
+        "bayes-optimal",
+        (bayes_optimal.NOISE, bayes_optimal.STRENGTH, bayes_optimal.PRIORS),
+        lambda attack: {bayes_optimal.WEIGHT: _WEIGHTS[str(attack)], bayes_optimal.RATE: Range(0.05, 0.5)},
+        lambda data: {
+            bayes_optimal.COLOR: {"data": {"name": "npz", "path": data}},
+            bayes_optimal.DIGITS: {"data": {"name": "mnist", "part": "train"}},
+        },
+    ),
+    Tunable(
+        "ggl",
+        (ggl.TABLE,),
+        lambda attack: dict(zip(ggl.TUNED[attack], (_FIRST[str(attack)], _RATE), strict=False)),
+        lambda data: {"color": {"data": {"name": "npz", "path": data}}},
+    ),
+)
 
 
 def run(settings: Settings, results: Results) -> Shown:
+    """Tune the attacks of every study; `--data` holds the images to rehearse on, `--images` says how many."""
     batches = settings.images or BATCHES
     rows = [
         results.row(
             "tuning",
-            {**case.levels, "trials": TRIALS, "batches": batches, "steps": settings.steps},
-            partial(_measure, case, batches, results),
+            {"study": one.study, **case.levels, "trials": TRIALS, "batches": batches, "steps": settings.steps},
+            partial(_measure, case, one.ranges(case.levels["attack"]), batches, results),
         )
-        for case in _cases(settings)
+        for one in TUNABLE
+        for case in _cases(one, settings)
     ]
     return Shown(
-        "The settings of the study bayes-optimal",
+        "The settings of the studies whose attacks are tuned",
         rows,
         {
+            "study": "study",
             "images": "images",
             "noise": "noise",
+            "defense": "defense",
             "attack": "attack",
-            "weight": "weight of the prior",
-            "rate": "learning rate",
+            "settings": "settings",
             "psnr": "PSNR in rehearsals (dB)",
         },
         [f"{len(rows)} attacks with {TRIALS} trials of {batches} rehearsals each"],
     )
 
 
-def _cases(settings: Settings) -> Iterator[Case]:
-    """Every attack under every noise on training images, with settings in the middle of their ranges."""
+def _cases(one: Tunable, settings: Settings) -> Iterator[Case]:
+    """Every attack at every point of the study but its seeds, with settings in the middle of their ranges."""
     if settings.data is None:
-        raise UsageError("--data: is missing, expected an .npz file with training images of CIFAR-10 (x) and labels (y)")
-    images: dict[Level, Changes] = {
-        COLOR: {"data": {"name": "npz", "path": str(settings.data)}},
-        DIGITS: {"data": {"name": "mnist", "part": "train"}},
-    }
+        raise UsageError(
+            "--data: is missing, expected an .npz file with images of CIFAR-10 (x) and labels (y) that are not audited"
+        )
+    images = one.images(str(settings.data))
     blocks = tuple(
         replace(
             block,
             factors={
-                **block.factors,
-                "images": {name: images[name] for name in block.factors["images"]},
+                **{name: found for name, found in block.factors.items() if name not in ("images", "seed")},
+                "images": {name: images[name] for name in block.factors.get("images", images)},
                 "seed": {0: {"seed": 0}},
             },
             quick={},
             joint=nothing,
         )
-        for block in (NOISE, STRENGTH, PRIORS)
+        for block in one.blocks
     )
     for case in cases(Study(question="", blocks=blocks, views=(), claims=())):
-        middle = {path: math.sqrt(one.low * one.high) for path, one in _ranges(case).items()}
+        middle = {path: math.sqrt(found.low * found.high) for path, found in one.ranges(case.levels["attack"]).items()}
         steps = {} if settings.steps is None else {"attack.search.steps": settings.steps}
         yield replace(case, spec=changed(case.spec, {**middle, **steps}))
 
 
-def _measure(case: Case, batches: int, results: Results) -> Values:
+def _measure(case: Case, ranges: Ranges, batches: int, results: Results) -> Values:
     store, runtime = Store(results.folder / "rehearsals"), Runtime(workers=WORKERS)
     trials = tried(
         case.spec,
-        _ranges(case),
+        ranges,
         lambda specs: execute(map(task_of, specs), store, runtime).records,
         trials=TRIALS,
         batches=batches,
     )
     found = best(list(trials))
-    return {"weight": found.settings[WEIGHT], "rate": found.settings[RATE], "psnr": found.score}
-
-
-def _ranges(case: Case) -> dict[str, Range]:
-    return {WEIGHT: WEIGHTS[str(case.levels["attack"])], RATE: RATES}
+    return {"settings": ", ".join(f"{float(found.settings[path]):.3g}" for path in ranges), "psnr": found.score}

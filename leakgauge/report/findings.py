@@ -104,7 +104,9 @@ def _score(view: View) -> str:
 
 
 def _number(view: View, value: float) -> str:
-    return share(value) if view.statistic == "share" or view.score == "label_accuracy" else number(view.score, value)
+    return (
+        share(value) if view.statistic == "share" or view.score in ("label_accuracy", "identified") else number(view.score, value)
+    )
 
 
 def _figure(value: float) -> str:

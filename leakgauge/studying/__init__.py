@@ -4,7 +4,7 @@ from leakgauge.studying.blocks import Block, Changes, Level, levels, nothing
 from leakgauge.studying.cases import Case
 from leakgauge.studying.document import Claim, Study, View, cases
 from leakgauge.studying.findings import Cell, Findings, Judgment, Ruling, Series, Table, conclude
-from leakgauge.studying.results import LeftOut, Results, Sample, Statistic, Unsettled
+from leakgauge.studying.results import IDENTIFIED, LeftOut, Results, Sample, Statistic, Unsettled
 
 __all__ = [
     "Block",
@@ -13,6 +13,7 @@ __all__ = [
     "Changes",
     "Claim",
     "Findings",
+    "IDENTIFIED",
     "Judgment",
     "LeftOut",
     "Level",

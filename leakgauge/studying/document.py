@@ -18,7 +18,8 @@ from leakgauge.studying.results import Results, Statistic
 class View:
     """One table and one chart: a statistic of a score against the factor `x`, a line for every level of `by` and every trial.
 
-    `only` fixes other factors; what is neither named nor fixed (the seed) is pooled. `score` is a metric or "label_accuracy".
+    `only` fixes other factors; what is neither named nor fixed (the seed) is pooled. `score` is a metric, "label_accuracy" or
+    "identified".
     `statistic` is the "median" or "mean" of the scores of all examples, or the "share" of them that reach `threshold`.
     """
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import final
 
-from leakgauge.auditing.record import ATTACK, CONTROL, TRAINED, Record, Trial
+from leakgauge.auditing.record import ATTACK, CONTROL, LIMIT, TRAINED, Record, Trial
 from leakgauge.core.errors import LeakgaugeError, UsageError, suggestion
 from leakgauge.core.statistics import clustered_median_interval, clustered_share, mean_interval, median_interval
 from leakgauge.results.store import FINISHED
@@ -16,7 +16,9 @@ from leakgauge.studying.blocks import Block, Level, named
 from leakgauge.studying.cases import Case
 
 LABELS = "label_accuracy"
-WORST: Mapping[str, float] = {"psnr": 0.0, "ssim": -1.0, "mse": 1.0, "lpips": 1.0, LABELS: 0.0}
+IDENTIFIED = "identified"
+"""1 for an example that stands first in the line-up, else 0."""
+WORST: Mapping[str, float] = {"psnr": 0.0, "ssim": -1.0, "mse": 1.0, "lpips": 1.0, LABELS: 0.0, IDENTIFIED: 0.0}
 """What a guess scores that is not there. Pixels in [0, 1] are never below 0 dB; LPIPS has no end, but most are below 1."""
 
 Wanted = Level | tuple[Level, ...]
@@ -81,7 +83,7 @@ class Sample:
         """The mean over all audits, of the mean over the examples of each; examples of one batch are not independent."""
         values = self._by_audit(metric, trial, fmean)
         interval = mean_interval(values)
-        if interval is not None and metric == LABELS:  # a share: the t interval knows nothing of its ends
+        if interval is not None and metric in (LABELS, IDENTIFIED):  # a share: the t interval knows nothing of its ends
             interval = (max(interval[0], 0.0), min(interval[1], 1.0))
         return Statistic(fmean(values), len(values), interval)
 
@@ -136,6 +138,8 @@ class Sample:
         if metric == LABELS:
             accuracy = found.label_accuracy if found else None
             return (worst if accuracy is None else accuracy,)
+        if metric == IDENTIFIED and found is not None and found.ranks is not None:
+            return tuple(float(rank == 1) for rank in found.ranks)
         if found is None or not found.scores:
             examples = record.setting.examples if record.setting else case.spec.parts.batch.size or 1
             return (worst,) * examples
@@ -203,7 +207,7 @@ class Results:
 
 def runs(case: Case, trial: str) -> bool:
     """Whether an audit runs this trial, if it can: it is the attack itself, or among its controls."""
-    return trial == ATTACK or {CONTROL: "positive"}.get(trial, trial) in case.spec.parts.controls
+    return trial in (ATTACK, LIMIT) or {CONTROL: "positive"}.get(trial, trial) in case.spec.parts.controls
 
 
 def worst_of(metric: str) -> float:
