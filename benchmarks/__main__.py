@@ -22,11 +22,12 @@ NAMES = (
     "analytic",
     "dlg",
     "step",
+    "candidates",
     "inverting",
     "labels",
     "verdicts",
     "tuning",
-)  # the quick ones first
+)
 
 
 def main() -> None:

@@ -178,7 +178,12 @@ def _family_link(family: str, document: str = "") -> str:
 
 
 def _commands() -> Mapping[str, Any]:
-    return typer.main.get_command(app).commands  # type: ignore[attr-defined, no-any-return]
+    """All commands by name, those of groups under the name of both."""
+    found: dict[str, Any] = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        found |= {name: command} if inner is None else {f"{name} {one}": part for one, part in inner.items()}
+    return found
 
 
 def _command(name: str, command: Any) -> Iterator[str]:

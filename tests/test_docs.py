@@ -44,7 +44,11 @@ FENCES = {
     "yaml policy",
     "yaml sweep",
 }
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = {
+    f"{name} {inner}".strip(): one
+    for name, command in typer.main.get_command(app).commands.items()
+    for inner, one in getattr(command, "commands", {"": command}).items()
+}
 
 
 class Block(NamedTuple):

@@ -139,13 +139,14 @@ STUDY = Study(
     question="Does a generative prior get around the defenses that stop attacks in pixels?",
     method=(
         "One seed is one fresh network, one image and one start of the search. The adversary is a server that is not told the "
-        f"defense; the label is inferred (iDLG). Every attack takes {STEPS} gradients of the model, and two of its settings were "
-        "tuned with one budget for each defense, on images that were neither audited nor learned from (`python -m benchmarks "
-        "tuning`). GGL searches the codes of the generator that comes along with Adam, and estimates the defense from the "
-        "update; refined, it takes half of its steps in codes and half in pixels. Beside them, and not in the paper: the "
-        "likelihood that the defense implies with a learned density, which has to be told the defense. Noise has a standard deviation of 0.1, clipping "
-        "a norm of 4, sparsification drops 90% of each tensor, and Soteria 80% of a layer's inputs. The floor is the same attack, "
-        "from the same start, given the update of another image: what the prior alone would have guessed."
+        f"defense; the label is inferred (iDLG). Every attack takes {STEPS} gradients of the model, and two of its settings "
+        "were tuned with one budget for each defense, on images that were neither audited nor learned from (`python -m "
+        "benchmarks tuning`). GGL searches the codes of the generator that comes along with Adam, and estimates the defense "
+        "from the update; refined, it takes half of its steps in codes and half in pixels. Beside them, and not in the paper: "
+        "the likelihood that the defense implies with a learned density, which has to be told the defense. Noise has a "
+        "standard deviation of 0.1, clipping a norm of 4, sparsification drops 90% of each tensor, and Soteria 80% of a "
+        "layer's inputs. The floor is the same attack, from the same start, given the update of another image: what the prior "
+        "alone would have guessed."
     ),
     blocks=(TABLE,),
     views=(

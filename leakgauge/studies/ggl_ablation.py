@@ -73,8 +73,9 @@ STUDY = Study(
     question="What of GGL matters: the distance, the regularizer, or that it estimates the defense?",
     method=(
         f"One seed is one fresh network, one image and one start. The attack is GGL with {STEPS} steps of Adam, at the rate and "
-        "the weight that it was tuned to under the defense. R2 is larger than R1 by about the square of the numbers of a code, and its "
-        "weight smaller by as much. Without the estimates the candidate's gradient is compared with the update as it comes."
+        "the weight that it was tuned to under the defense. R2 is larger than R1 by about the square of the numbers of a code, "
+        "and its weight smaller by as much. Without the estimates the candidate's gradient is compared with the update as it "
+        "comes."
     ),
     blocks=(OBJECTIVE, REPLAY),
     views=(

@@ -71,10 +71,10 @@ def above_floor(found: Results, *, search: Level, defense: Level) -> Statistic:
 STUDY = Study(
     question="What does a search of a generator's codes lose without derivatives?",
     method=(
-        f"One seed is one fresh network, one image and one start. Adam, TuRBO and CMA-ES minimize the same objective, that of GGL, "
-        f"with {BUDGET:,} candidates each: of every candidate the gradient of the model is compared with the update, and Adam takes "
-        "a derivative of that besides, which costs it two to three times the time. The paper gives CMA-ES 800 steps of 50; its "
-        "released code, 25,000 candidates, which are the longer run here."
+        "One seed is one fresh network, one image and one start. Adam, TuRBO and CMA-ES minimize the same objective, that of "
+        f"GGL, with {BUDGET:,} candidates each: of every candidate the gradient of the model is compared with the update, and "
+        "Adam takes a derivative of that besides, which costs it two to three times the time. The paper gives CMA-ES 800 steps "
+        "of 50; its released code, 25,000 candidates, which are the longer run here."
     ),
     blocks=(EQUAL, LONGER),
     views=(
