@@ -438,3 +438,66 @@ def test_what_comes_along_never_saw_the_data_that_come_along():
 
 def test_random_weights_are_those_of_the_sizes():
     assert random_weights(deconvolution().sizes).keys() == deconvolution().params.keys()
+
+
+# Diffusion models
+
+
+@pytest.fixture(scope="module")
+def ddim(tmp_path_factory):
+    """A folder with a tiny diffusion model of random weights, as diffusers writes it."""
+    from diffusers import DDIMScheduler, UNet2DModel
+
+    torch.manual_seed(0)
+    network = UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        block_out_channels=(8, 8),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        num_class_embeds=4,
+    )
+    folder = tmp_path_factory.mktemp("ddim")
+    network.save_pretrained(folder / "unet")
+    DDIMScheduler(num_train_timesteps=5, clip_sample=False).save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text("{}")
+    return folder
+
+
+def test_a_diffusion_model_is_sampled_as_its_paper_says(ddim):
+    found = load("g", find("g", str(ddim)))
+    assert (found.latent, found.classes, found.shape, found.blocks) == (64, 4, (1, 8, 8), 5)
+    z, labels = torch.randn(2, 64), torch.eye(4)[[1, 3]]
+    kept = found.schedule.alphas_cumprod
+    x = z.reshape(2, 1, 8, 8)
+    with torch.no_grad():
+        for place, time in enumerate(found.schedule.timesteps):
+            noise = found.network(x, time, class_labels=torch.tensor([1, 3])).sample
+            now = kept[time]
+            after = kept[found.schedule.timesteps[place + 1]] if place < 4 else found.schedule.final_alpha_cumprod
+            x = after.sqrt() * (x - (1 - now).sqrt() * noise) / now.sqrt() + (1 - after).sqrt() * noise
+        assert torch.allclose(images(found, z, labels), (x.clamp(-1, 1) + 1) / 2, atol=1e-4)
+        assert not torch.allclose(images(found, z, labels), images(found, z, labels.flip(0)))
+    leaf = z.clone().requires_grad_()
+    images(found, leaf, labels).sum().backward()
+    assert float(leaf.grad.abs().sum()) > 0
+    half = found.to(torch.zeros((), dtype=torch.float64))
+    assert next(found.network.parameters()).dtype == torch.float32
+    assert next(half.network.parameters()).dtype == torch.float64
+
+
+def test_a_folder_without_a_diffusion_model_is_told_in_a_line(tmp_path, monkeypatch):
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(UsageError) as error:
+        load("latent.generator", find("latent.generator", str(tmp_path)))
+    one_line(error, "latent.generator", "holds no diffusion model")
+    with pytest.raises(UsageError) as error:
+        find("latent.generator", str(tmp_path.parent))
+    one_line(error, "expected a .safetensors file")
+    monkeypatch.setitem(__import__("sys").modules, "diffusers", None)
+    with pytest.raises(UsageError) as error:
+        load("latent.generator", tmp_path)
+    one_line(error, "leakgauge[diffusion]")

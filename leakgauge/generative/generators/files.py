@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from leakgauge.core import tree
 from leakgauge.core.errors import UsageError, suggestion
 from leakgauge.generative import files
 from leakgauge.generative.files import Stored, Unsuitable
-from leakgauge.generative.generators import deconvolution, style
+from leakgauge.generative.generators import deconvolution, diffusion, style
 from leakgauge.generative.generators.generator import Generator
 
 _FOLDER = Path(__file__).parent / "weights"
@@ -34,6 +35,8 @@ def load(key: str, path: Path) -> Generator:
 
     Raises UsageError for a file that is missing, cannot be read, or holds no generator.
     """
+    if path.is_dir():
+        return _read_folder(key, path)
     try:
         return files.load(key, path, _generator)
     except Unsuitable as fault:
@@ -48,11 +51,17 @@ def find(key: str, name: str) -> Path:
     if name in SHIPPED:
         return SHIPPED[name]
     path = Path(name).expanduser()
-    if path.suffix != ".safetensors":
+    if path.suffix != ".safetensors" and not (path / diffusion.INDEX).is_file():
         raise UsageError(
-            f"{key}: got {name!r}, expected a .safetensors file or a generator that comes along, {suggestion(name, SHIPPED)}"
+            f"{key}: got {name!r}, expected a .safetensors file, a folder of diffusers, or a generator that comes along, "
+            f"{suggestion(name, SHIPPED)}"
         )
     return path
+
+
+@functools.lru_cache(maxsize=1)
+def _read_folder(key: str, path: Path) -> Generator:
+    return diffusion.load(key, path)
 
 
 def _generator(stored: Stored) -> Generator:
