@@ -16,7 +16,7 @@ from leakgauge.studies import bayes_optimal, ggl
 from leakgauge.studying import Block, Case, Changes, Level, Study, cases, nothing
 from leakgauge.tuning import Range, best, changed, tried
 
-TRIALS, BATCHES, WORKERS = 12, 4, 2
+BATCHES, WORKERS = 4, 2
 Ranges = Mapping[str, Range]
 
 
@@ -28,6 +28,7 @@ class Tunable:
     blocks: tuple[Block, ...]
     ranges: Callable[[Level], Ranges]
     images: Callable[[str], Mapping[Level, Changes]]
+    trials: int
 
 
 _WEIGHTS = {
@@ -58,12 +59,14 @@ TUNABLE = (
             bayes_optimal.COLOR: {"data": {"name": "npz", "path": data}},
             bayes_optimal.DIGITS: {"data": {"name": "mnist", "part": "train"}},
         },
+        trials=12,
     ),
     Tunable(
         "ggl",
         (ggl.TABLE,),
         lambda attack: dict(zip(ggl.TUNED[attack], (_FIRST[str(attack)], _RATE), strict=False)),
         lambda data: {"color": {"data": {"name": "npz", "path": data}}},
+        trials=8,
     ),
 )
 
@@ -74,8 +77,8 @@ def run(settings: Settings, results: Results) -> Shown:
     rows = [
         results.row(
             "tuning",
-            {"study": one.study, **case.levels, "trials": TRIALS, "batches": batches, "steps": settings.steps},
-            partial(_measure, case, one.ranges(case.levels["attack"]), batches, results),
+            {"study": one.study, **case.levels, "trials": one.trials, "batches": batches, "steps": settings.steps},
+            partial(_measure, case, one, batches, results),
         )
         for one in TUNABLE
         for case in _cases(one, settings)
@@ -92,7 +95,10 @@ def run(settings: Settings, results: Results) -> Shown:
             "settings": "settings",
             "psnr": "PSNR in rehearsals (dB)",
         },
-        [f"{len(rows)} attacks with {TRIALS} trials of {batches} rehearsals each"],
+        [
+            f"{len(rows)} attacks with {batches} rehearsals a trial; "
+            + ", ".join(f"{one.study}: {one.trials} trials" for one in TUNABLE)
+        ],
     )
 
 
@@ -122,13 +128,14 @@ def _cases(one: Tunable, settings: Settings) -> Iterator[Case]:
         yield replace(case, spec=changed(case.spec, {**middle, **steps}))
 
 
-def _measure(case: Case, ranges: Ranges, batches: int, results: Results) -> Values:
+def _measure(case: Case, one: Tunable, batches: int, results: Results) -> Values:
+    ranges = one.ranges(case.levels["attack"])
     store, runtime = Store(results.folder / "rehearsals"), Runtime(workers=WORKERS)
     trials = tried(
         case.spec,
         ranges,
         lambda specs: execute(map(task_of, specs), store, runtime).records,
-        trials=TRIALS,
+        trials=one.trials,
         batches=batches,
     )
     found = best(list(trials))
