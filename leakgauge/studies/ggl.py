@@ -6,7 +6,7 @@ clipping, Inverting Gradients wins, whose cosine no clipping touches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -59,7 +59,7 @@ ATTACKS: Mapping[Level, Changes] = {
             "search": {**_ADAM, "schedule": "cosine"},
         }
     },
-    GGL: {"attack": {"name": "ggl", "search": _ADAM}},
+    GGL: {"attack": {"name": "ggl", "search": _ADAM}, "controls": ["floor"]},
     REFINED: {
         "attack": {
             "name": "ggl",
@@ -98,7 +98,7 @@ BASE: Mapping[str, Any] = {
     "victim": "cnn",
     "threat": "server",
     "metrics": {"psnr": "psnr", "ssim": "ssim"},
-    "controls": ["floor"],
+    "controls": [],
 }
 
 
@@ -107,13 +107,16 @@ def tuned(point: Mapping[str, Level]) -> Changes:
     return dict(zip(TUNED[point["attack"]], SETTINGS[point["defense"]][point["attack"]], strict=True))
 
 
-TABLE = Block(
-    name="table",
-    base=BASE,
-    factors={"defense": DEFENSES, "attack": ATTACKS, "seed": levels("seed", SEEDS)},
-    quick={"defense": (NOISE, SOTERIA), "attack": (IG, GGL), "seed": SEEDS[:2]},
-    joint=tuned,
-)
+def table(base: Mapping[str, Any], seeds: Sequence[int], generator: str | None = None) -> Block:
+    """Every attack under every defense; `generator` is that of GGL, None the one that comes along."""
+    own: dict[Level, Changes] = {name: {**ATTACKS[name], "attack.generator": generator} for name in (GGL, REFINED)}
+    return Block(
+        name="table",
+        base=base,
+        factors={"defense": DEFENSES, "attack": {**ATTACKS, **own}, "seed": levels("seed", seeds)},
+        quick={"defense": (NOISE, SOTERIA), "attack": (IG, GGL), "seed": seeds[:2]},
+        joint=tuned,
+    )
 
 
 def over(found: Results, *, attack: Level, other: Level, defense: Level, score: str = "psnr") -> Statistic:
@@ -135,6 +138,52 @@ def floored(found: Results, *, attack: Level, defense: Level) -> Statistic:
     return Statistic(float(wilcoxon(mine, floor, alternative="greater").pvalue), len(mine))
 
 
+VIEWS = (
+    View(title="PSNR by defense", block="table", x="defense", by="attack"),
+    View(title="Share of images identified", block="table", x="defense", by="attack", score=IDENTIFIED, statistic="mean"),
+    View(title="SSIM by defense", block="table", x="defense", by="attack", score="ssim"),
+    View(
+        title="GGL beside what its prior guesses, and the nearest image that its generator makes",
+        block="table",
+        x="defense",
+        by="attack",
+        only={"attack": GGL},
+        trials=(ATTACK, FLOOR, LIMIT),
+    ),
+)
+CLAIMS = (
+    *(
+        Claim(
+            text=f"Under {defense}: {attack} is above {other}",
+            measure=partial(over, attack=attack, other=other, defense=defense),
+            at_least=0.0,
+        )
+        for defense in PAPER
+        for attack in (GGL, REFINED)
+        for other in PIXELS
+    ),
+    *(
+        Claim(
+            text=f"Under {defense}: {attack} identifies at least as many images as {other}",
+            measure=partial(ahead, attack=attack, other=other, defense=defense),
+            at_least=0.0,
+            unit="of 100",
+        )
+        for defense in PAPER
+        for attack in (GGL, REFINED)
+        for other in PIXELS
+    ),
+    *(
+        Claim(
+            text=f"Under {defense}: {GGL} is above what its prior alone guesses (Wilcoxon)",
+            measure=partial(floored, attack=GGL, defense=defense),
+            at_most=0.01,
+            unit="p",
+        )
+        for defense in PAPER
+    ),
+)
+TABLE = table(BASE, SEEDS)
 STUDY = Study(
     question="Does a generative prior get around the defenses that stop attacks in pixels?",
     method=(
@@ -149,49 +198,6 @@ STUDY = Study(
         "alone would have guessed."
     ),
     blocks=(TABLE,),
-    views=(
-        View(title="PSNR by defense", block="table", x="defense", by="attack"),
-        View(title="Share of images identified", block="table", x="defense", by="attack", score=IDENTIFIED, statistic="mean"),
-        View(title="SSIM by defense", block="table", x="defense", by="attack", score="ssim"),
-        View(
-            title="GGL beside what its prior guesses, and the nearest image that its generator makes",
-            block="table",
-            x="defense",
-            by="attack",
-            only={"attack": GGL},
-            trials=(ATTACK, FLOOR, LIMIT),
-        ),
-    ),
-    claims=(
-        *(
-            Claim(
-                text=f"Under {defense}: {attack} is above {other}",
-                measure=partial(over, attack=attack, other=other, defense=defense),
-                at_least=0.0,
-            )
-            for defense in PAPER
-            for attack in (GGL, REFINED)
-            for other in PIXELS
-        ),
-        *(
-            Claim(
-                text=f"Under {defense}: {attack} identifies at least as many images as {other}",
-                measure=partial(ahead, attack=attack, other=other, defense=defense),
-                at_least=0.0,
-                unit="of 100",
-            )
-            for defense in PAPER
-            for attack in (GGL, REFINED)
-            for other in PIXELS
-        ),
-        *(
-            Claim(
-                text=f"Under {defense}: {GGL} is above what its prior alone guesses (Wilcoxon)",
-                measure=partial(floored, attack=GGL, defense=defense),
-                at_most=0.01,
-                unit="p",
-            )
-            for defense in PAPER
-        ),
-    ),
+    views=VIEWS,
+    claims=CLAIMS,
 )

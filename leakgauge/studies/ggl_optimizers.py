@@ -29,7 +29,7 @@ def weighed(point: Mapping[str, Level]) -> Changes:
 
 EQUAL = Block(
     name="equal",
-    base={**BASE, "attack": "ggl"},
+    base={**BASE, "attack": "ggl", "controls": ["floor"]},
     factors={
         "defense": {name: DEFENSES[name] for name in (NONE, SPARSE, SOTERIA)},
         "search": SEARCHES,
