@@ -8,6 +8,7 @@ from generators import CLASSY, STYLED, TINY, deconvolution, written
 from torch import nn
 
 import leakgauge as lg
+from leakgauge.attacks.adam_undone import AdamUndone
 from leakgauge.attacks.estimating import estimate
 from leakgauge.attacks.ggl import ggl
 from leakgauge.attacks.labels.known import Known
@@ -511,3 +512,27 @@ def test_labels_of_several_examples_are_no_matter_of_idlg():
     seen = observe(model, batch_of(2, model.inputs), client=FedSGD(), threat=SERVER, rng=stream(0))
     with pytest.raises(OutOfScope):
         ggl(generator=TINY).run(seen, rng=stream(0), tick=no_tick)
+
+
+def test_an_attack_inside_another_says_what_it_has_learned():
+    x = Photographs(size=8).load().x.mean(dim=1, keepdim=True)
+    known = written(deconvolution(learned=x[:5]), "acquainted")
+    model = CNN(width=4, hidden=16).build(Inputs((1, 8, 8), 5), rng=stream(0))
+    result = lg.audit(
+        model=model,
+        batch=(x[:1], torch.tensor([1])),
+        public=(x[150:], torch.arange(len(x) - 150) % 5),
+        inputs=model.inputs,
+        client={"name": "fedavg"},
+        attack=AdamUndone(attack=ggl(generator=known, search=Adam(steps=2))),
+    )
+    assert "has learned from 1 of the 1 private examples" in result.verdict.reason
+
+
+def test_a_refined_attack_tells_the_loss_of_what_it_gives():
+    model = CNN(width=8, hidden=64).build(Inputs((3, 16, 16), 5), rng=stream(0))
+    batch = Batch(Photographs(size=16).load().x[:1], torch.tensor([3]))
+    seen = observe(model, batch, client=FedSGD(), threat=SERVER, rng=stream(0))
+    attack = ggl(generator=PLANTED, search=Adam(steps=5), refinement=Refinement(search=Adam(steps=40)), restarts=3)
+    found = attack.run(seen, rng=stream(0), tick=no_tick)
+    assert float(found.losses.min()) == pytest.approx(float(attack.loss_at(seen, found.batch)), rel=1e-4)

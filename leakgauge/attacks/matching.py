@@ -20,13 +20,13 @@ from leakgauge.attacks.copies import EpochCopies
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.labels.over_rounds import infer
-from leakgauge.attacks.nearest import nearest
+from leakgauge.attacks.limits import drawn, nearest
 from leakgauge.attacks.objective import Problem, Terms
 from leakgauge.attacks.refinement import Refinement
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.settling import settle
 from leakgauge.core import tree
-from leakgauge.core.abilities import ROUNDS, Adjustable, Conditional, Deepening, Estimating, Implying, Learned, Weighing, used_by
+from leakgauge.core.abilities import ROUNDS, Adjustable, Deepening, Estimating, Implying, Learned, used_by
 from leakgauge.core.algorithm import Count, NonNegative, algorithm
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Attack, Found, Labels, Likelihood, Point, Prior, Replay, Search, Space
@@ -112,11 +112,13 @@ class Matching:
             candidates.append(self._search(seen, restart, goal, fork(rng), part_of(tick, restart, parts)))
             if candidates[-1].found.loss <= goal:
                 break
-        best = min(candidates, key=lambda one: math.inf if math.isnan(one.loss) else one.loss)
         losses = torch.tensor([one.loss for one in candidates])
+        row = int(losses.nan_to_num(nan=math.inf).argmin())
+        best = candidates[row]
         found, batch = best.found, best.batch
         if self.refinement is not None:
             found, batch = self.refinement.refine(found, best.problem, rng=fork(rng), tick=part_of(tick, parts - 1, parts))
+            losses[row] = min(best.loss, found.loss)
         tick(1.0)
         return Reconstruction(batch, losses, found.trace, found.status, (*notes, *best.notes))
 
@@ -134,17 +136,10 @@ class Matching:
 
     def sample(self, seen: Observation, count: int, /, *, rng: Rng) -> Batch | None:
         """Return examples that the space makes by chance; None where it makes anything."""
-        if not isinstance(self.space, Weighing):
-            return None
-        labels = torch.randint(seen.model.inputs.classes, (count,), generator=rng).to(next(iter(seen.update.delta.values())).device)
-        space = self.space.given(labels) if isinstance(self.space, Conditional) else self.space
-        with torch.no_grad():
-            return Batch(space.decode(space.start(seen, count, rng=rng), seen), labels)
+        return drawn(self.space, seen, count, rng=rng)
 
     def nearest(self, seen: Observation, batch: Batch, /, *, rng: Rng, tick: Tick) -> Batch | None:
         """Return the examples of the space that are nearest to a batch in pixels; None where it holds any."""
-        if not isinstance(self.space, Weighing):
-            return None
         return nearest(self.space, seen, batch, rng=rng, tick=tick)
 
     def _bound(self, seen: Observation) -> _Bound:

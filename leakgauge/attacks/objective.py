@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from leakgauge.attacks.ball import Ball
 from leakgauge.attacks.copies import EpochCopies
 from leakgauge.attacks.population.products import Comparing, Products, Shape, Shaping, products
-from leakgauge.core.abilities import Adjustable, Conditional, Weighing
+from leakgauge.core.abilities import Adjustable, Conditional, Generative
 from leakgauge.core.protocols import Likelihood, Point, Prior, Replay, Space
 from leakgauge.core.types import Batch, Observation, Params, Rng
 
@@ -92,7 +92,7 @@ class Problem:
         batch, terms = self.batch_at(point), self.terms.at(point)
         nearby = [batch] if self.ball is None else self.ball.around(batch, rng=self.rng)
         loss = torch.stack([terms.loss(self.seen, one, weight) for one in nearby]).mean()
-        return loss + self.space.energy(point["x"]).sum() if isinstance(self.space, Weighing) else loss
+        return loss + self.space.energy(point["x"]).sum() if isinstance(self.space, Generative) else loss
 
     def each(self, points: Point, /) -> Tensor:
         """Return the objective at each of n points, whose tensors are stacked."""
@@ -113,7 +113,7 @@ class Problem:
             batch = Batch(_given(self.space, labels).decode(x, self.seen), labels)
             losses = self.terms.losses(self.seen, batch, count)
             if losses is not None:
-                energy = self.space.energy(x) if isinstance(self.space, Weighing) else x.new_zeros(len(x))
+                energy = self.space.energy(x) if isinstance(self.space, Generative) else x.new_zeros(len(x))
                 return losses + energy.reshape(count, size).sum(dim=1)
         return torch.stack([self({name: value[row] for name, value in points.items()}) for row in range(count)])
 

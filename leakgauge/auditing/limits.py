@@ -12,7 +12,7 @@ from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.auditing.record import Numbers
 from leakgauge.auditing.scoring import lineup_of, scored
 from leakgauge.auditing.trials import Tried, try_on
-from leakgauge.core.abilities import Limited
+from leakgauge.core.abilities import Limited, inmost
 from leakgauge.core.rng import stream
 from leakgauge.core.types import Capability, Reconstruction, Tick, no_tick
 
@@ -22,7 +22,7 @@ def nearest(tried: Tried) -> Tried | None:
 
     For after all trials: it sees the secret.
     """
-    attack, started = tried.case.attack, time.perf_counter()
+    attack, started = inmost(tried.case.attack), time.perf_counter()
     if not isinstance(attack, Limited):
         return None
     best = attack.nearest(tried.seen, tried.case.batch, rng=stream(0, "limit"), tick=no_tick)
@@ -34,11 +34,11 @@ def nearest(tried: Tried) -> Tried | None:
 
 def sampled(tried: Tried, scene: Scene, plan: Plan, sides: Sides, *, tick: Tick) -> Numbers:
     """Return what an attack scores, in dB, on the undefended update of pictures that it can make; empty where it can make any."""
-    attack = tried.case.attack
+    attack = inmost(tried.case.attack)
     made = attack.sample(tried.seen, len(scene.secret), rng=stream(plan.seed, "sample")) if isinstance(attack, Limited) else None
     if made is None:
         return ()
-    found = try_on(made, attack, plan.threat, scene, plan, sides.held, tick)
+    found = try_on(made, tried.case.attack, plan.threat, scene, plan, sides.held, tick)
     other = replace(scene, secret=made, update=None)
     lineup = lineup_of(other, replace(plan, defenses=()), sides.lineup, is_labeled=Capability.LABELS in plan.threat)
     trial, _, _ = scored(found, other, plan, lineup, (), sides)

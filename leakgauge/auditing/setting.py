@@ -9,7 +9,7 @@ from leakgauge.auditing.fidelity import mismatch
 from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.auditing.record import ATTACK, CONTROL, Setting
 from leakgauge.auditing.trials import Tried
-from leakgauge.core.abilities import ROUNDS, Learned, used_by
+from leakgauge.core.abilities import ROUNDS, Learned, inmost, used_by
 from leakgauge.core.types import Capability, Observation
 
 
@@ -40,9 +40,15 @@ def setting_of(scene: Scene, plan: Plan, lineup: Lineup, tried: Mapping[str, Tri
         margin=plan.criteria.margin,
         is_same_update=is_same,
         mismatch=wrong,
-        learned=int(plan.attack.knows(scene.secret.x, scene.model.inputs).sum()) if isinstance(plan.attack, Learned) else 0,
+        learned=_learned(scene, plan),
         unused=tuple(sorted(map(str, _offered(seen, plan) - used_by(plan.attack)))),
     )
+
+
+def _learned(scene: Scene, plan: Plan) -> int:
+    """How many of the private examples the attack has learned from."""
+    attack = inmost(plan.attack)
+    return int(attack.knows(scene.secret.x, scene.model.inputs).sum()) if isinstance(attack, Learned) else 0
 
 
 def _offered(seen: Observation, plan: Plan) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
@@ -63,6 +63,13 @@ class Using(Protocol):
     def uses(self) -> frozenset[str]:
         """Capabilities, and `ROUNDS`: without one of them the guess would be another."""
         ...
+
+
+def inmost(attack: Attack) -> Attack:
+    """Return the attack inside those that do something before they run another one."""
+    while isinstance(inner := getattr(attack, "attack", None), Needing):
+        attack = cast(Attack, inner)
+    return attack
 
 
 def used_by(*parts: object) -> frozenset[str]:
@@ -136,8 +143,12 @@ class Conditional(Protocol):
 
 
 @runtime_checkable
-class Weighing(Protocol):
-    """A space in which some points are likelier than others."""
+class Generative(Protocol):
+    """A space of a model of images: it cannot make every image, and some of its points are likelier than others."""
+
+    def draw(self, seen: Observation, count: int, /, *, rng: Rng) -> Tensor:
+        """Return a point by chance, as likely as the model has it."""
+        ...
 
     def energy(self, point: Tensor, /) -> Tensor:
         """Return -log p of each example's part of a point, [n], up to a constant."""

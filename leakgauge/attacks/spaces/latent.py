@@ -44,9 +44,13 @@ class Latent:
 
     def start(self, seen: Observation, count: int, /, *, rng: Rng) -> Tensor:
         """Return codes [count, latent]. Raises UsageError for a generator that is missing or does not fit the model."""
+        z = self.draw(seen, count, rng=rng)
+        return z if self.start_from == "normal" else torch.zeros_like(z)
+
+    def draw(self, seen: Observation, count: int, /, *, rng: Rng) -> Tensor:
+        """Return standard normal codes [count, latent]. Raises as `start`."""
         like = next(iter(seen.update.delta.values()))
-        z = like.new_zeros(count, self.fitting(seen.model.inputs).latent)
-        return normal_like(z, rng) if self.start_from == "normal" else z
+        return normal_like(like.new_zeros(count, self.fitting(seen.model.inputs).latent), rng)
 
     def decode(self, point: Tensor, seen: Observation, /) -> Tensor:
         """Return pixels; of a generator that knows classes, those of an even mixture of all of them (see `given`)."""
@@ -113,6 +117,10 @@ class Coded:
     def start(self, seen: Observation, count: int, /, *, rng: Rng) -> Tensor:
         """Return codes at depth 0, and maps deeper down, where the search began."""
         return self.latent.start(seen, count, rng=rng) if self.center is None else self.center
+
+    def draw(self, seen: Observation, count: int, /, *, rng: Rng) -> Tensor:
+        """Return codes by chance."""
+        return self.latent.draw(seen, count, rng=rng)
 
     def decode(self, point: Tensor, seen: Observation, /) -> Tensor:
         """Return pixels."""
