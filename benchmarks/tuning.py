@@ -43,13 +43,13 @@ _WEIGHTS = {
 _FIRST = {
     ggl.DLG: Range(0.03, 3.0),
     ggl.IDLG: Range(0.03, 3.0),
-    ggl.IG: Range(1e-3, 1.0),
+    ggl.IG: Range(1e-4, 0.1),
     ggl.GI: Range(0.05, 50.0),
     ggl.GGL: Range(1e-4, 0.1),
     ggl.REFINED: Range(1e-3, 0.1),
     ggl.BAYES: Range(0.01, 10.0),
 }
-_RATE = Range(0.03, 0.5)
+_RATE = Range(0.01, 0.5)
 TUNABLE = (
     Tunable(
         "bayes-optimal",

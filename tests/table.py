@@ -177,7 +177,7 @@ TABLE = [
         ggl(generator=TINY, search=SearchAdam(steps=3), refinement=Refinement(search=SearchAdam(steps=2))),
         {"bounded": True, "defenses": (Clipping(norm=0.1),)},
     ),
-    Row("attack", "ggl", ggl(generator=CLASSY, search=CMAES(budget=20, population=6)), {"bounded": True}),
+    Row("attack", "ggl", ggl(generator=CLASSY, search=CMAES(budget=120, population=12)), {"bounded": True}),
     Row("attack", "ggl", ggl(generator=STYLED, search=SearchAdam(steps=2), labels=GradInversionRule()), {"examples": 2}),
     Row("attack", "dlm", dlm(search=LBFGS_FEW, restarts=2), {"client": FedAvg(epochs=2)}),
     Row("attack", "dlm_plus", dlm_plus(search=LBFGS_FEW, restarts=1), {"client": FedAvg(epochs=2)}),

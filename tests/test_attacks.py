@@ -18,6 +18,7 @@ from leakgauge.attacks.dlm_plus import dlm_plus
 from leakgauge.attacks.epoch_copies import epoch_copies
 from leakgauge.attacks.floors import MeanImage, RandomImage, prior_only
 from leakgauge.attacks.general_deep_leakage import general_deep_leakage
+from leakgauge.attacks.ggl import ggl
 from leakgauge.attacks.gradinversion import gradinversion
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.idlg import idlg
@@ -31,6 +32,7 @@ from leakgauge.attacks.likelihoods.laplace import Laplace
 from leakgauge.attacks.matching import Matching
 from leakgauge.attacks.priors.l2 import L2
 from leakgauge.attacks.priors.total_variation import TotalVariation
+from leakgauge.attacks.refinement import Refinement
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.replays.unrolled import Unrolled
@@ -64,6 +66,7 @@ from leakgauge.defenses.sign import Sign
 from leakgauge.metrics.affine import Affine
 from leakgauge.metrics.psnr import PSNR
 from leakgauge.testing import sample
+from leakgauge.victims.cnn import CNN
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.initialization import initialize
 from leakgauge.victims.lenet import LeNet
@@ -473,6 +476,19 @@ GOLDENS = {
     "scale_free unrolled": (scale_free(replay=REPEATED, search=LBFGS(steps=15), restarts=1), 8, SIGMOID, 0, HEAVY, 54.1),
     "epoch_copies": (epoch_copies(epochs=3, search=LBFGS(steps=15), total_variation=1e-4, restarts=1), 8, SIGMOID, 0, HEAVY, 31.7),
     "bayes": (bayes(total_variation=0.1, search=FALLING), 8, LeNet(), 0, FedSGD(), 48.5),
+    "ggl": (
+        ggl(
+            likelihood=Cosine(),
+            weight=1e-3,
+            search=SearchAdam(learning_rate=0.1, steps=100, schedule="step"),
+            refinement=Refinement(blocks=0, search=SearchAdam(learning_rate=0.03, steps=200, schedule="cosine")),
+        ),
+        32,
+        CNN(),
+        0,
+        FedSGD(),
+        17.6,  # the nearest image of the generator has 17.4
+    ),
     "adam_inversion": (adam_inversion(total_variation=1e-4, search=FALLING), 8, LeNet(), 0, ADAM, 20.6),
     "analytic": (Analytic(), 16, MLP(hidden=(64,)), 0, FedSGD(), 80.0),
 }

@@ -11,9 +11,10 @@ import pytest
 from samples import SETTING, failed, record, trial
 from scipy.stats import ttest_1samp
 
-from leakgauge.auditing.record import ATTACK, CONTROL, FLOOR
+from leakgauge.auditing.record import ATTACK, CONTROL, FLOOR, LIMIT
 from leakgauge.cli import main
 from leakgauge.core import registry
+from leakgauge.core.abilities import Limited
 from leakgauge.core.errors import UsageError
 from leakgauge.core.statistics import mean_interval
 from leakgauge.report.curves import curves
@@ -62,7 +63,9 @@ def whole(case):
         f"{metric}_trained" for metric in parts.metrics if {"ats", "mixup"} & {one["name"] for one in case.spec.config["defenses"]}
     ]
     scores = dict.fromkeys([*parts.metrics, *changed], (0.5,) * examples)
-    one = replace(trial(), scores=scores, ranks=None, label_accuracy=0.5)
+    one = replace(trial(), scores=scores, ranks=(2,) * examples, label_accuracy=0.5)
+    if isinstance(parts.attack, Limited):  # what an attack can make at best is told of every one that has such a limit
+        names.add(LIMIT)
     return record(case.key, trials=dict.fromkeys(names, one), setting=replace(SETTING, examples=examples))
 
 

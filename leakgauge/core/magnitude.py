@@ -13,7 +13,7 @@ def keep_largest(values: Tensor, count: int) -> Tensor:
 
 def keep_largest_each(values: Tensor, count: int) -> Tensor:
     """The same for each of several tensors, [n, *shape]."""
-    flat = values.detach().abs().flatten(1)
+    flat = values.detach().abs().reshape(len(values), -1)
     kept = flat.topk(count, dim=1, sorted=False).indices
     mask = torch.zeros_like(flat).scatter(1, kept, 1.0)
     return values * mask.reshape(values.shape)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from scipy.stats import wilcoxon
+from scipy.stats import binomtest
 
 from leakgauge.auditing.record import ATTACK, FLOOR, LIMIT
 from leakgauge.studies.ggl_settings import SETTINGS
@@ -132,10 +132,10 @@ def ahead(found: Results, *, attack: Level, other: Level, defense: Level) -> Sta
 
 
 def floored(found: Results, *, attack: Level, defense: Level) -> Statistic:
-    """The chance that an attack is as far above its own floor, the same search on another image's update, without knowing more."""
+    """The chance that an attack is above its own floor, the same search on another image's update, as often without knowing more."""
     sample = found.of("table", {"attack": attack, "defense": defense})
-    mine, floor = sample.scores(), sample.scores(trial=FLOOR)
-    return Statistic(float(wilcoxon(mine, floor, alternative="greater").pvalue), len(mine))
+    above = [one > floor for one, floor in zip(sample.scores(), sample.scores(trial=FLOOR), strict=True)]
+    return Statistic(float(binomtest(sum(above), len(above), alternative="greater").pvalue), len(above))
 
 
 VIEWS = (
@@ -175,7 +175,7 @@ CLAIMS = (
     ),
     *(
         Claim(
-            text=f"Under {defense}: {GGL} is above what its prior alone guesses (Wilcoxon)",
+            text=f"Under {defense}: {GGL} is above what its prior alone guesses (sign test)",
             measure=partial(floored, attack=GGL, defense=defense),
             at_most=0.01,
             unit="p",
