@@ -132,7 +132,7 @@ def ahead(found: Results, *, attack: Level, other: Level, defense: Level) -> Sta
 
 
 def floored(found: Results, *, attack: Level, defense: Level) -> Statistic:
-    """The chance that an attack is above its own floor, the same search on another image's update, as often without knowing more."""
+    """The chance that an attack is above its own floor, the same search on another image's update, as often by chance."""
     sample = found.of("table", {"attack": attack, "defense": defense})
     above = [one > floor for one, floor in zip(sample.scores(), sample.scores(trial=FLOOR), strict=True)]
     return Statistic(float(binomtest(sum(above), len(above), alternative="greater").pvalue), len(above))
