@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 
 from leakgauge.attacks.population.tape import Entry, Tape
 from leakgauge.core.guarding import guarded
@@ -21,6 +22,10 @@ from leakgauge.core.types import Batch, Model, Observation, Params
 
 Change = Callable[[Tensor], Tensor]
 """What becomes of the gradients of one tensor, [candidates, *shape], number by number."""
+
+
+_LARGE = 4_000_000
+"""Multiplications of a layer's gradient from which on a call for each candidate costs less than unfolding its inputs."""
 
 
 class Products(NamedTuple):
@@ -112,21 +117,31 @@ def _of(
     entry: Entry, slope: Tensor, candidates: int, update: Params, changes: Mapping[str, Change]
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
     """The name, the products and the squares, for the parameters of one layer."""
-    x, g = _places(entry, slope, candidates)
+    g = _together(slope if entry.kind in ("conv", "channels") else slope.movedim(-1, 1), candidates)
     if entry.bias is not None and entry.bias in update:
         yield (entry.bias, *_explicit(g.sum(dim=2), update[entry.bias], changes.get(entry.bias)))
     if entry.weight not in update:
         return
     u, change = update[entry.weight], changes.get(entry.weight)
     if entry.kind in ("channels", "last"):
-        yield (entry.weight, *_explicit((g * x).sum(dim=2), u, change))
+        yield (entry.weight, *_explicit((g * _given(entry, candidates)).sum(dim=2), u, change))
         return
-    inputs, outputs, places = x.shape[1], g.shape[1], x.shape[2]
+    outputs, inputs, places = g.shape[1], u[0].numel(), g.shape[2]
     if change is None and places * (inputs + outputs) < inputs * outputs / 2:
+        x = _given(entry, candidates)
         dots = (g * (u.reshape(outputs, inputs) @ x)).sum(dim=(1, 2))
         yield entry.weight, dots, ((x.mT @ x) * (g.mT @ g)).sum(dim=(1, 2))
+    elif entry.kind == "linear" or places * inputs * outputs < _LARGE:
+        yield (entry.weight, *_explicit(g @ _given(entry, candidates).mT, u, change))
     else:
-        yield (entry.weight, *_explicit(g @ x.mT, u, change))
+        yield (entry.weight, *_explicit(_of_convolution(entry, slope, candidates, u), u, change))
+
+
+def _of_convolution(entry: Entry, slope: Tensor, candidates: int, like: Tensor) -> Tensor:
+    """The gradients of a convolution's weight, one candidate after the other: unfolding would take longer than all else."""
+    settings = {name: value for name, value in entry.settings.items() if name != "kernel_size"}
+    pairs = zip(entry.given.chunk(candidates), slope.chunk(candidates), strict=True)
+    return torch.stack([conv2d_weight(given, like.shape, own, **settings) for given, own in pairs])
 
 
 def _explicit(gradients: Tensor, update: Tensor, change: Change | None) -> tuple[Tensor, Tensor]:
@@ -136,16 +151,15 @@ def _explicit(gradients: Tensor, update: Tensor, change: Change | None) -> tuple
     return own @ update.flatten(), torch.linalg.vecdot(own, own)
 
 
-def _places(entry: Entry, slope: Tensor, candidates: int) -> tuple[Tensor, Tensor]:
-    """What a layer multiplies, [candidates, channels, places]: its inputs, or normalized ones, and the slopes at its outputs."""
+def _given(entry: Entry, candidates: int) -> Tensor:
+    """What a layer multiplies, [candidates, channels, places]: its inputs, unfolded, or normalized ones."""
     if entry.kind == "conv":
         x = functional.unfold(entry.given, **entry.settings)
     elif entry.kind == "channels":
         x = entry.settings["plain"]()
     else:
         x = (entry.settings["plain"]() if entry.kind == "last" else entry.given).movedim(-1, 1)
-    g = slope if entry.kind in ("conv", "channels") else slope.movedim(-1, 1)
-    return _together(x, candidates), _together(g, candidates)
+    return _together(x, candidates)
 
 
 def _together(maps: Tensor, candidates: int) -> Tensor:
