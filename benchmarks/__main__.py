@@ -26,6 +26,7 @@ NAMES = (
     "inverting",
     "labels",
     "verdicts",
+    "generative",
     "tuning",
 )
 

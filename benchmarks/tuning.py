@@ -16,7 +16,7 @@ from leakgauge.studies import bayes_optimal, ggl
 from leakgauge.studying import Block, Case, Changes, Level, Study, cases, nothing
 from leakgauge.tuning import Range, best, changed, tried
 
-BATCHES, WORKERS = 4, 2
+WORKERS = 2
 Ranges = Mapping[str, Range]
 
 
@@ -29,6 +29,7 @@ class Tunable:
     ranges: Callable[[Level], Ranges]
     images: Callable[[str], Mapping[Level, Changes]]
     trials: int
+    batches: int
 
 
 _WEIGHTS = {
@@ -60,6 +61,7 @@ TUNABLE = (
             bayes_optimal.DIGITS: {"data": {"name": "mnist", "part": "train"}},
         },
         trials=12,
+        batches=4,
     ),
     Tunable(
         "ggl",
@@ -67,18 +69,24 @@ TUNABLE = (
         lambda attack: dict(zip(ggl.TUNED[attack], (_FIRST[str(attack)], _RATE), strict=False)),
         lambda data: {"color": {"data": {"name": "npz", "path": data}}},
         trials=8,
+        batches=3,
     ),
 )
 
 
 def run(settings: Settings, results: Results) -> Shown:
     """Tune the attacks of every study; `--data` holds the images to rehearse on, `--images` says how many."""
-    batches = settings.images or BATCHES
     rows = [
         results.row(
             "tuning",
-            {"study": one.study, **case.levels, "trials": one.trials, "batches": batches, "steps": settings.steps},
-            partial(_measure, case, one, batches, results),
+            {
+                "study": one.study,
+                **case.levels,
+                "trials": one.trials,
+                "batches": settings.images or one.batches,
+                "steps": settings.steps,
+            },
+            partial(_measure, case, one, settings.images or one.batches, results),
         )
         for one in TUNABLE
         for case in _cases(one, settings)
@@ -96,8 +104,8 @@ def run(settings: Settings, results: Results) -> Shown:
             "psnr": "PSNR in rehearsals (dB)",
         },
         [
-            f"{len(rows)} attacks with {batches} rehearsals a trial; "
-            + ", ".join(f"{one.study}: {one.trials} trials" for one in TUNABLE)
+            f"{len(rows)} attacks; "
+            + ", ".join(f"{one.study}: {one.trials} trials of {settings.images or one.batches} rehearsals" for one in TUNABLE)
         ],
     )
 

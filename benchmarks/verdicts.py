@@ -78,23 +78,23 @@ def run(settings: Settings, results: Results) -> Shown:
     count = settings.images or 40
     rows = []
     for kind, size, is_labeled, said in product(KINDS, (1, 8), (False, True), UPDATES):
-        measure = _counted(lambda seed, k=kind, n=size, labeled=is_labeled, s=said: null(k, n, labeled, s, seed), count)
+        measure = counted(lambda seed, k=kind, n=size, labeled=is_labeled, s=said: null(k, n, labeled, s, seed), count)
         cell = {"data": kind, "batch": size, "labels": "granted" if is_labeled else "withheld", "update": said, "audits": count}
         rows.append(results.row("null", cell, measure))
     for kind, size in product(KINDS, (1, 8)):
-        measure = _counted(lambda seed, k=kind, n=size: planted(k, n, seed), count)
+        measure = counted(lambda seed, k=kind, n=size: planted(k, n, seed), count)
         rows.append(
             results.row(
                 "planted", {"data": kind, "batch": size, "labels": "withheld", "update": "the secret's", "audits": count}, measure
             )
         )
-    measure = _counted(low_contrast(settings), 30)
+    measure = counted(low_contrast(settings), 30)
     rows.append(
         results.row(
             "faint", {"data": "noise 0.03", "batch": 1, "labels": "granted", "update": "the secret's", "audits": 30}, measure
         )
     )
-    shown = [{**row, "interval": _share([row], "leaks")} for row in rows]
+    shown = [{**row, "interval": share([row], "leaks")} for row in rows]
     nulls = [row for row in rows if row["update"] in UPDATES]
     natural = [row for row in nulls if row["data"] == "natural" and row["labels"] == "withheld"]
     worst = max(nulls, key=lambda row: row["leaks"] / row["audits"])
@@ -106,24 +106,26 @@ def run(settings: Settings, results: Results) -> Shown:
             for name in ("data", "batch", "labels", "update", "audits", "leaks", "partial", "none", "inconclusive", "interval")
         },
         [
-            f"null audits told to leak: {_share(nulls, 'leaks')}, in part: {_share(nulls, 'partial')}; inconclusive: "
-            f"{_share(nulls, 'inconclusive')}",
-            f"in the worst of {len(nulls)} cells: {_share([worst], 'leaks')} (goal: at most 5%)",
-            f"on natural pictures without labels: {_share(natural, 'leaks')} (goal: at most 1%)",
-            f"planted leaks found: {_share(rows[len(nulls) : -1], 'leaks')} (goal: at least 99%)",
-            f"faint pictures under noise that were called no leak: {_share(rows[-1:], 'none')} (goal: none)",
+            f"null audits told to leak: {share(nulls, 'leaks')}, in part: {share(nulls, 'partial')}; inconclusive: "
+            f"{share(nulls, 'inconclusive')}",
+            f"in the worst of {len(nulls)} cells: {share([worst], 'leaks')} (goal: at most 5%)",
+            f"on natural pictures without labels: {share(natural, 'leaks')} (goal: at most 1%)",
+            f"planted leaks found: {share(rows[len(nulls) : -1], 'leaks')} (goal: at least 99%)",
+            f"faint pictures under noise that were called no leak: {share(rows[-1:], 'none')} (goal: none)",
         ],
     )
 
 
-def _share(rows: Sequence[Values], said: str) -> str:
+def share(rows: Sequence[Values], said: str) -> str:
     """How many audits of several cells said so, with the interval that this allows for."""
     count, audits = sum(int(row[said]) for row in rows), sum(int(row["audits"]) for row in rows)
     low, high = wilson(count, audits)
     return f"{count:,} of {audits:,} ({low:.1%} to {high:.1%})"
 
 
-def _counted(audited: Callable[[int], str], count: int) -> Callable[[], Values]:
+def counted(audited: Callable[[int], str], count: int) -> Callable[[], Values]:
+    """Return what counts the verdicts of so many audits."""
+
     def measure() -> Values:
         said = Counter(audited(seed) for seed in range(count))
         return {
@@ -138,12 +140,12 @@ def _counted(audited: Callable[[int], str], count: int) -> Callable[[], Values]:
 
 def null(kind: str, size: int, is_labeled: bool, said: Said, seed: int) -> str:
     """The verdict on an update that knows nothing. The attack takes turns: what reads updates, and what reads the public data."""
-    split, inputs = _split(kind, size, seed)
+    sides, inputs = split(kind, size, seed)
     attacks: tuple[Attack, ...] = (Analytic(labels=Known()) if is_labeled else Analytic(), MeanImage(), RandomImage())
     model = MLP(hidden=(128,)).build(inputs, rng=stream(seed, "victim"))
     plan = Plan(
         client=FedSGD(),
-        defenses=(Unrelated(said, split.elsewhere),),
+        defenses=(Unrelated(said, sides.elsewhere),),
         threat=LABELED if is_labeled else UNLABELED,
         attack=attacks[seed % 3],
         control=Analytic(),
@@ -151,15 +153,15 @@ def null(kind: str, size: int, is_labeled: bool, said: Said, seed: int) -> str:
         metrics=METRICS,
         seed=seed,
     )
-    return audit(Scene(model=model, secret=split.secret, public=split.public), plan).record.verdict.outcome
+    return audit(Scene(model=model, secret=sides.secret, public=sides.public), plan).record.verdict.outcome
 
 
 def planted(kind: str, size: int, seed: int) -> str:
     """The verdict on the very update, read by an attack that can read it; units are enough for each of the examples."""
-    split, inputs = _split(kind, size, seed)
+    sides, inputs = split(kind, size, seed)
     model = MLP(hidden=(256 if size == 1 else 4096,)).build(inputs, rng=stream(seed, "victim"))
     plan = Plan(client=FedSGD(), threat=UNLABELED, attack=Analytic(), blind=MeanImage(), metrics=METRICS, seed=seed)
-    return audit(Scene(model=model, secret=split.secret, public=split.public), plan).record.verdict.outcome
+    return audit(Scene(model=model, secret=sides.secret, public=sides.public), plan).record.verdict.outcome
 
 
 def low_contrast(settings: Settings) -> Callable[[int], str]:
@@ -189,7 +191,8 @@ def _of(pool: Pool, rows: Tensor) -> Batch:
     return Batch(pool.x[rows], pool.y[rows])
 
 
-def _split(kind: str, size: int, seed: int) -> tuple[Split, Inputs]:
+def split(kind: str, size: int, seed: int) -> tuple[Split, Inputs]:
+    """Divide examples of a kind by chance, and tell what a model of them takes."""
     x, y = _examples(kind, seed)
     order = torch.randperm(len(x), generator=stream(seed, "split"))
     x, y, ends = x[order], y[order], (size, size + 80)

@@ -16,7 +16,7 @@ from leakgauge.auditing.record import ATTACK, FLOOR, LIMIT
 from leakgauge.studies.ggl_settings import SETTINGS
 from leakgauge.studying import IDENTIFIED, Block, Changes, Claim, Level, Results, Statistic, Study, View, levels
 
-STEPS = 400
+STEPS = 300
 """Gradients of the model that every attack may take."""
 SEEDS = range(300, 332)
 NONE, NOISE, CLIPPING, SPARSE, SOTERIA = "none", "noise", "clipping", "sparsification", "Soteria"
