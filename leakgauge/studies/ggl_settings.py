@@ -15,6 +15,25 @@ _MIDDLE: Mapping[Level, tuple[float, ...]] = {
     "GGL, refined": (0.02, 0.1),
     "Bayes, flow": (1.0, 0.1),
 }
-SETTINGS: Mapping[Level, Mapping[Level, tuple[float, ...]]] = dict.fromkeys(
-    ("none", "noise", "clipping", "sparsification", "Soteria"), _MIDDLE
-)
+"""Where nothing has been tuned yet."""
+SETTINGS: Mapping[Level, Mapping[Level, tuple[float, ...]]] = {
+    "none": {
+        "DLG": (1.31,),
+        "iDLG": (0.552,),
+        "Inverting Gradients": (0.1, 0.148),
+        "GradInversion": (0.05, 0.5),
+        "GGL": (0.0043, 0.393),
+        "GGL, refined": (0.00983, 0.133),
+        "Bayes, flow": (0.0507, 0.5),
+    },
+    "noise": {
+        **_MIDDLE,
+        "DLG": (0.0329,),
+        "iDLG": (0.03,),
+        "Inverting Gradients": (0.0556, 0.281),
+        "GradInversion": (18.1, 0.5),
+    },
+    "clipping": _MIDDLE,
+    "sparsification": _MIDDLE,
+    "Soteria": _MIDDLE,
+}
