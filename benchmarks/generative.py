@@ -29,10 +29,10 @@ def run(settings: Settings, results: Results) -> Shown:
     rows = [
         results.row(
             "generative",
-            {"data": kind, "update": said, "audits": count, "steps": steps},
+            {"data": kind, "update": said or OWN, "audits": count, "steps": steps},
             counted(lambda seed, k=kind, s=said: audited(k, s, steps, seed), count),
         )
-        for kind, said in product(KINDS, (*UPDATES, OWN))
+        for kind, said in product(KINDS, (*UPDATES, None))
     ]
     nulls, own = ([row for row in rows if (row["update"] == OWN) is is_own] for is_own in (False, True))
     worst = max(nulls, key=lambda row: row["leaks"] / row["audits"])
@@ -48,14 +48,17 @@ def run(settings: Settings, results: Results) -> Shown:
     )
 
 
-def audited(kind: str, said: Said | str, steps: int, seed: int) -> str:
-    """The verdict of one audit. Without a positive control, what does not leak is inconclusive: only leaks are counted here."""
+def audited(kind: str, said: Said | None, steps: int, seed: int) -> str:
+    """The verdict of one audit: of an update that knows nothing, or of the secret's own.
+
+    Without a positive control, what does not leak is inconclusive: only leaks are counted here.
+    """
     found, inputs = split(kind, 1, seed)
     sides = Split(*(_colored(part) for part in found))
     inputs = Inputs((3, 32, 32), inputs.classes)
     plan = Plan(
         client=FedSGD(),
-        defenses=() if said == OWN else (Unrelated(said, sides.elsewhere),),  # type: ignore[arg-type]
+        defenses=() if said is None else (Unrelated(said, sides.elsewhere),),
         threat=UNLABELED,
         attack=ggl(weight=0.001, search=Adam(learning_rate=0.1, steps=steps, schedule="step")),
         controls=frozenset({"floor", "blind"}),

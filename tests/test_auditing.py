@@ -14,11 +14,12 @@ from leakgauge.attacks.dlg import dlg
 from leakgauge.attacks.floors import MeanImage
 from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.searches.lbfgs import LBFGS
+from leakgauge.auditing.diagnosis import diagnose
 from leakgauge.auditing.pipeline import run
 from leakgauge.auditing.plan import Criteria, Plan, Scene
 from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR
 from leakgauge.auditing.rounds import Rounds
-from leakgauge.auditing.verdict import decide, diagnose, leakage, recovered_examples
+from leakgauge.auditing.verdict import decide, leakage, recovered_examples
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD

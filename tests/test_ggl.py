@@ -26,11 +26,14 @@ from leakgauge.attacks.searches.cma_es import CMAES
 from leakgauge.attacks.searches.turbo import TuRBO
 from leakgauge.attacks.spaces.latent import Latent, in_ball
 from leakgauge.attacks.spaces.pixels import Pixels
+from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.core import tree
 from leakgauge.core.autodiff import loss_gradient
 from leakgauge.core.errors import OutOfScope, UsageError
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import INFORMED, SERVER, observe
+from leakgauge.core.threat import INFORMED, SERVER, observe, observe_update
 from leakgauge.core.types import Batch, Inputs, Model, no_tick
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.clipping import Clipping
@@ -154,14 +157,17 @@ def test_what_cannot_be_followed_is_evaluated_one_by_one(net):
     assert torch.allclose(problem.each({"x": x}), torch.stack([problem({"x": one}) for one in x]), rtol=1e-4)
 
 
-@pytest.mark.parametrize("victim", [NETS["cnn"], NETS["resnet"], ViT(dim=8, depth=1, heads=2)], ids=["cnn", "resnet", "vit"])
+PAPER = (Clipping(norm=0.5), Pruning(share=0.8), Soteria(share=0.6), GaussianNoise(sigma=0.01))
+POPULATED = [
+    *((NETS[net], defense) for net in ("cnn", "resnet") for defense in (None, *PAPER)),
+    *((ViT(dim=8, depth=1, heads=2), defense) for defense in (None, *PAPER) if not isinstance(defense, Soteria)),
+]
+"""Soteria wants a vector that enters a linear layer, which a ViT has none of."""
+
+
 @pytest.mark.parametrize("likelihood", [Gaussian(weight=2.0), Cosine(weight=3.0)], ids=["gaussian", "cosine"])
-@pytest.mark.parametrize(
-    "defense", [None, Clipping(norm=0.5), Pruning(share=0.8), Soteria(share=0.6), GaussianNoise(sigma=0.01)], ids=str
-)
+@pytest.mark.parametrize(("victim", "defense"), POPULATED, ids=str)
 def test_a_population_has_the_losses_of_its_candidates(victim, likelihood, defense):
-    if isinstance(victim, ViT) and isinstance(defense, Soteria):
-        pytest.skip("Soteria wants a vector that enters a linear layer")
     model = victim.build(INPUTS, rng=stream(0))
     seen = observe(
         model, batch_of(1), client=FedSGD(), defenses=() if defense is None else (defense,), threat=SERVER, rng=stream(0)
@@ -205,6 +211,43 @@ def test_an_undefended_update_tells_of_no_defense_but_its_own_norm(net):
     seen = observe(NETS[net].build(INPUTS, rng=stream(0)), batch_of(2), client=FedSGD(), threat=SERVER, rng=stream(0))
     found = estimate(seen).parameters(seen.update.delta)
     assert found.keys() == {"Clipping.norm"}
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("count", [1, 3])
+def test_local_training_is_no_noise(net, count):
+    """Each step adds directions of its own, more than there are examples."""
+    seen = observe(
+        NETS[net].build(INPUTS, rng=stream(0)),
+        batch_of(count),
+        client=FedAvg(epochs=5, batch_size=1, optimizer=SGD(learning_rate=0.1)),
+        threat=SERVER,
+        rng=stream(0),
+    )
+    found = estimate(seen)
+    assert found.sigma == 0
+    assert found.norm == pytest.approx(float(tree.squared_norm(seen.update.delta)) ** 0.5, rel=1e-5)
+
+
+class Idle(nn.Module):
+    """A layer that no forward pass uses."""
+
+    def __init__(self):
+        super().__init__()
+        self.idle = nn.Linear(4, 4)
+        self.head = nn.Linear(768, 5)
+
+    def forward(self, x):
+        return self.head(x.flatten(1))
+
+
+def test_what_no_forward_pass_uses_tells_of_no_defense():
+    model = live(Idle())
+    update = {name: torch.zeros_like(value) for name, value in model.params.items()}
+    update |= loss_gradient(model, batch_of(1)).params
+    found = estimate(observe_update(model, lg.Update(update, examples=1, scale=1.0), threat=SERVER, client=FedSGD()))
+    assert not found.kept
+    assert not found.columns
 
 
 @pytest.mark.parametrize("net", ["cnn", "resnet", "mlp"])

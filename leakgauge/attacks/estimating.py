@@ -7,7 +7,7 @@ which a network's own.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import final
 
@@ -24,6 +24,10 @@ from leakgauge.core.types import Batch, Model, Observation, Params
 _DUMMIES = 8
 _MORE = 0.1
 """By which share zeros have to be more than those of any dummy, to be a defense's."""
+_WIDEST = 1.3
+"""How many times what noise has on average its largest singular value may have."""
+_MIDDLE = 0.3
+"""Of the square root of the longer side: the middle singular value of noise has more, 0.8 for a square matrix."""
 _LEAST = 32
 """Numbers that a standard deviation is estimated from, at least."""
 
@@ -61,8 +65,7 @@ def estimate(seen: Observation) -> Estimates:
     if all(bool((value != 0).all()) for value in sent.values()):
         return Estimates(norm, sigma=sigma)
     dummies = _dummies(seen)
-    matrices = [name for name, value in sent.items() if value.ndim > 1]
-    if any(_scattered(sent[name]) > _MORE + max(_scattered(one[name]) for one in dummies if name in one) for name in matrices):
+    if any(_exceeds(_scattered, name, value, dummies) for name, value in sent.items() if value.ndim > 1):
         return Estimates(norm, {name: int((value != 0).sum()) for name, value in sent.items()}, sigma=sigma)
     return Estimates(norm, columns=_columns(seen, dummies), sigma=sigma)
 
@@ -72,16 +75,23 @@ def _columns(seen: Observation, dummies: list[Params]) -> dict[str, Tensor]:
     found = {}
     for name in _linear(seen):
         weight = seen.update.delta[name]
-        if _missing(weight) > _MORE + max(_missing(one[name]) for one in dummies):
+        if _exceeds(_missing, name, weight, dummies):
             found[name] = (weight != 0).any(dim=0).to(weight)
     return found
+
+
+def _exceeds(share: Callable[[Tensor], float], name: str, value: Tensor, dummies: list[Params]) -> bool:
+    """Whether a share of zeros is more than a network's own; of what no dummy moves, all zeros are."""
+    return share(value) > _MORE + max((share(one[name]) for one in dummies if name in one), default=1.0)
 
 
 def _sigma(seen: Observation) -> float:
     """The standard deviation of noise in the linear layers: what remains of an update beside as many directions as examples.
 
     The gradient of n examples has rank n at most. Of the other directions, exact arithmetic leaves 0 and rounding next to it. A
-    weight's residual has (rows - n) (columns - n) degrees of freedom.
+    weight's residual has (rows - n) (columns - n) degrees of freedom. What has directions of its own, as after several local steps,
+    is no noise: that fills all directions, its largest singular value is about (sqrt(rows) + sqrt(columns)) times its deviation,
+    and the middle one not much less.
     """
     squares, freedom = 0.0, 0
     for name in _linear(seen):
@@ -93,8 +103,11 @@ def _sigma(seen: Observation) -> float:
         # A tensor with zeros was masked, or its units were silent: its rank is no longer that of examples and noise.
         if bool((update == 0).any()) or not len(rest) or float(rest[0]) <= rounding:
             continue
-        squares += float(rest.square().sum())
-        freedom += (update.shape[0] - rank) * (update.shape[1] - rank)
+        square, free = float(rest.square().sum()), (update.shape[0] - rank) * (update.shape[1] - rank)
+        deviation, sides = math.sqrt(square / free), (math.sqrt(update.shape[0]), math.sqrt(update.shape[1]))
+        if float(rest[0]) > _WIDEST * deviation * sum(sides) or float(rest.median()) < _MIDDLE * deviation * max(sides):
+            continue
+        squares, freedom = squares + square, freedom + free
     return math.sqrt(squares / freedom) if freedom >= _LEAST else 0.0
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from leakgauge.attacks.searches.adam import Adam
-from leakgauge.core.abilities import Conditional, Generative
+from leakgauge.core.abilities import Generative, conditioned
 from leakgauge.core.protocols import Point, Space
 from leakgauge.core.types import Batch, Observation, Rng, Tick
 
@@ -21,7 +21,7 @@ def drawn(space: Space, seen: Observation, count: int, *, rng: Rng) -> Batch | N
     point = space.draw(seen, count, rng=rng)
     labels = torch.randint(seen.model.inputs.classes, (count,), generator=rng).to(point.device)
     with torch.no_grad():
-        return Batch(_given(space, labels).decode(point, seen), labels)
+        return Batch(conditioned(space, labels).decode(point, seen), labels)
 
 
 def nearest(space: Space, seen: Observation, batch: Batch, *, rng: Rng, tick: Tick) -> Batch | None:
@@ -31,7 +31,7 @@ def nearest(space: Space, seen: Observation, batch: Batch, *, rng: Rng, tick: Ti
     """
     if not isinstance(space, Generative):
         return None
-    given = _given(space, batch.y)
+    given = conditioned(space, batch.y)
     inputs = seen.model.inputs
 
     def error(point: Point) -> Tensor:
@@ -45,7 +45,3 @@ def nearest(space: Space, seen: Observation, batch: Batch, *, rng: Rng, tick: Ti
     )
     with torch.no_grad():
         return Batch(given.decode(found.point["x"], seen), batch.y)
-
-
-def _given(space: Space, labels: Tensor) -> Space:
-    return space.given(labels) if isinstance(space, Conditional) else space

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from leakgauge.attacks.ball import Ball
 from leakgauge.attacks.copies import EpochCopies
 from leakgauge.attacks.population.products import Comparing, Products, Shape, Shaping, products
-from leakgauge.core.abilities import Adjustable, Conditional, Generative
+from leakgauge.core.abilities import Adjustable, Generative, conditioned
 from leakgauge.core.protocols import Likelihood, Point, Prior, Replay, Space
 from leakgauge.core.types import Batch, Observation, Params, Rng
 
@@ -85,7 +85,7 @@ class Problem:
     def batch_at(self, point: Point) -> Batch:
         """Return the batch that a point stands for."""
         labels = self.labels_at(point)
-        return Batch(_given(self.space, labels).decode(point["x"], self.seen), labels)
+        return Batch(conditioned(self.space, labels).decode(point["x"], self.seen), labels)
 
     def __call__(self, point: Point, weight: float = 1.0) -> Tensor:
         """Return the objective at a point, with the likelihood at a weight; over a ball, its mean."""
@@ -110,7 +110,7 @@ class Problem:
         if self.ball is None and points.keys() <= {"x", "y"}:
             labels = points["y"].softmax(dim=-1).flatten(0, 1) if self.is_joint else self.labels.repeat(count)
             x = points["x"].flatten(0, 1)
-            batch = Batch(_given(self.space, labels).decode(x, self.seen), labels)
+            batch = Batch(conditioned(self.space, labels).decode(x, self.seen), labels)
             losses = self.terms.losses(self.seen, batch, count)
             if losses is not None:
                 energy = self.space.energy(x) if isinstance(self.space, Generative) else x.new_zeros(len(x))
@@ -124,10 +124,6 @@ def _products(replay: Replay, seen: Observation, batch: Batch, candidates: int) 
         return None
     found = products(seen.model, batch, candidates, seen.update.delta, shape.changes)
     return None if found is None else shape.scaled(found)
-
-
-def _given(space: Space, labels: Tensor) -> Space:
-    return space.given(labels) if isinstance(space, Conditional) else space
 
 
 def _whole(replayed: Params, seen: Observation) -> Params:

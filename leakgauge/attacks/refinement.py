@@ -16,7 +16,7 @@ from torch import Tensor
 from leakgauge.attacks.objective import Problem
 from leakgauge.attacks.searches.adam import Adam
 from leakgauge.attacks.spaces.pixels import Pixels
-from leakgauge.core.abilities import Conditional, Deepening
+from leakgauge.core.abilities import Deepening, conditioned
 from leakgauge.core.algorithm import NonNegative, NonNegativeInt, algorithm
 from leakgauge.core.protocols import Found, Point, Search
 from leakgauge.core.rng import fork
@@ -67,7 +67,7 @@ class Refinement:
 
 def _deeper(problem: Problem, point: Point, radius: float) -> tuple[Problem, Tensor] | None:
     """The problem behind the next block, if there is one before the pixels, and the point there."""
-    space = problem.space.given(problem.labels_at(point)) if isinstance(problem.space, Conditional) else problem.space
+    space = conditioned(problem.space, problem.labels_at(point))
     found = space.deeper(point["x"], problem.seen, radius=radius) if isinstance(space, Deepening) else None
     return None if found is None else (replace(problem, space=found[0]), found[1])
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from leakgauge.auditing.diagnosis import diagnose
 from leakgauge.auditing.environment import environment
 from leakgauge.auditing.judging import explain
 from leakgauge.auditing.limits import nearest, sampled
@@ -18,7 +19,7 @@ from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, LIMIT, Reco
 from leakgauge.auditing.scoring import lineup_of, scored
 from leakgauge.auditing.setting import setting_of
 from leakgauge.auditing.trials import run_more, run_trials
-from leakgauge.auditing.verdict import decide, diagnose
+from leakgauge.auditing.verdict import decide
 from leakgauge.core.rng import stream
 from leakgauge.core.threat import require
 from leakgauge.core.types import Capability, Tick, no_tick, part_of

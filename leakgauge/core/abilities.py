@@ -142,6 +142,11 @@ class Conditional(Protocol):
         ...
 
 
+def conditioned(space: Space, labels: Tensor) -> Space:
+    """Return the space of images of these labels; the space itself where its images depend on none."""
+    return space.given(labels) if isinstance(space, Conditional) else space
+
+
 @runtime_checkable
 class Generative(Protocol):
     """A space of a model of images: it cannot make every image, and some of its points are likelier than others."""

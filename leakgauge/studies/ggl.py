@@ -13,7 +13,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from leakgauge.auditing.record import ATTACK, FLOOR, LIMIT
-from leakgauge.studies.ggl_settings import SETTINGS
+from leakgauge.studies.ggl_settings import SETTINGS, UNTUNED
 from leakgauge.studying import IDENTIFIED, Block, Changes, Claim, Level, Results, Statistic, Study, View, levels
 
 STEPS = 300
@@ -195,7 +195,7 @@ STUDY = Study(
         "the likelihood that the defense implies with a learned density, which has to be told the defense. Noise has a "
         "standard deviation of 0.1, clipping a norm of 4, sparsification drops 90% of each tensor, and Soteria 80% of a "
         "layer's inputs. The floor is the same attack, from the same start, given the update of another image: what the prior "
-        "alone would have guessed."
+        "alone would have guessed." + (f" Not tuned yet, and so no fair comparison: {', '.join(UNTUNED)}." if UNTUNED else "")
     ),
     blocks=(TABLE,),
     views=VIEWS,

@@ -15,7 +15,7 @@ _MIDDLE: Mapping[Level, tuple[float, ...]] = {
     "GGL, refined": (0.02, 0.1),
     "Bayes, flow": (1.0, 0.1),
 }
-"""Where nothing has been tuned yet."""
+"""Where nothing has been tuned yet: the middle of the ranges, or the papers' settings."""
 SETTINGS: Mapping[Level, Mapping[Level, tuple[float, ...]]] = {
     "none": {
         "DLG": (1.31,),
@@ -37,3 +37,10 @@ SETTINGS: Mapping[Level, Mapping[Level, tuple[float, ...]]] = {
     "sparsification": _MIDDLE,
     "Soteria": _MIDDLE,
 }
+UNTUNED = tuple(
+    f"{attack} under {defense}"
+    for defense, found in SETTINGS.items()
+    for attack, settings in found.items()
+    if settings is _MIDDLE[attack]
+)
+"""What is not tuned, as a study has to say."""

@@ -32,7 +32,7 @@ class CMAES:
     """Draws `population` candidates a step from a normal distribution that adapts to those of low loss; no gradients.
 
     It starts with a standard deviation of `deviation` around the start. GGL takes 800 steps of 50; its released code, 500. The
-    budget is in candidates, the last step may be smaller in what counts but not in what is drawn. Needs the extra `search`.
+    budget is in candidates; a last step that has fewer left than a population adapts nothing. Needs the extra `search`.
     """
 
     budget: Count = 25_000
