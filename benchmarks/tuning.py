@@ -41,16 +41,16 @@ _WEIGHTS = {
     bayes_optimal.FLOW: Range(0.01, 10.0),
 }
 """Of the prior: as many decades for everyone, about the size of each likelihood."""
-_FIRST = {
-    ggl.DLG: Range(0.03, 3.0),
-    ggl.IDLG: Range(0.03, 3.0),
-    ggl.IG: Range(1e-4, 0.1),
-    ggl.GI: Range(0.05, 50.0),
-    ggl.GGL: Range(1e-4, 0.1),
-    ggl.REFINED: Range(1e-3, 0.1),
-    ggl.BAYES: Range(0.01, 10.0),
+_RATE = Range(0.02, 1.0)
+_GGL = {
+    ggl.DLG: (Range(0.03, 3.0),),
+    ggl.IDLG: (Range(0.03, 3.0),),
+    ggl.IG: (Range(1e-3, 1.0), _RATE),
+    ggl.GI: (Range(0.01, 50.0), _RATE),
+    ggl.GGL: (Range(3e-5, 0.1), _RATE),
+    ggl.REFINED: (Range(3e-5, 0.1), Range(1e-3, 0.1)),
+    ggl.BAYES: (Range(0.01, 10.0), _RATE),
 }
-_RATE = Range(0.01, 0.5)
 TUNABLE = (
     Tunable(
         "bayes-optimal",
@@ -66,9 +66,9 @@ TUNABLE = (
     Tunable(
         "ggl",
         (ggl.TABLE,),
-        lambda attack: dict(zip(ggl.TUNED[attack], (_FIRST[str(attack)], _RATE), strict=False)),
+        lambda attack: dict(zip(ggl.TUNED[attack], _GGL[str(attack)], strict=True)),
         lambda data: {"color": {"data": {"name": "npz", "path": data}}},
-        trials=8,
+        trials=10,
         batches=3,
     ),
 )

@@ -273,9 +273,12 @@ def test_the_replay_of_the_estimates_is_the_update_at_the_truth(net, defense):
 # The space of codes
 
 
-def test_the_regularizers_are_those_of_the_paper():
+def test_the_regularizers_are_those_of_the_paper_and_the_density():
     z = torch.randn(3, 50, generator=stream(0)) * 1.3 + 0.2
-    kl, norm = (Latent(generator=TINY, regularizer=kind, weight=0.1).energy(z) for kind in ("kl", "norm"))
+    kl, norm, density = (Latent(generator=TINY, regularizer=kind, weight=0.1).energy(z) for kind in ("kl", "norm", "density"))
+    standard = torch.distributions.Normal(0.0, 1.0)
+    most = standard.log_prob(torch.zeros(50)).sum()
+    assert density.tolist() == pytest.approx((0.1 * (most - standard.log_prob(z).sum(dim=1))).tolist(), rel=1e-5)
     for row in range(3):
         numbers = z[row].tolist()
         mean = sum(numbers) / 50

@@ -178,6 +178,21 @@ def test_the_interval_of_a_mean_is_that_of_the_t_test(values):
     assert mean_interval(values[:1]) is None
 
 
+def test_shares_are_compared_by_pairs_with_one_more_for_either_side():
+    made = study()
+    found = cases(made)
+    there = records(found, lambda point, example: float(point["attack"] == "GI" and point["seed"] > example))
+    results = Results(made.blocks, found, there)
+    one, other = (results.of("rates", {"attack": attack}) for attack in ("GI", "DLG"))
+    expected = ttest_1samp([0.0, 0.5, 1.0, 0.0, 0.5, 1.0, 1.0, -1.0], 0.0).confidence_interval(0.95)
+    measured = one.ahead(other, "psnr")
+    assert (measured.value, measured.count) == (0.5, 6)
+    assert measured.interval == pytest.approx((expected.low, expected.high))
+    alike = other.ahead(other, "psnr")
+    assert alike.interval is not None
+    assert alike.interval[0] < alike.value == 0.0 < alike.interval[1], "that all agree does not exclude that others differ"
+
+
 def test_samples_that_are_no_pairs_are_told():
     made = study()
     found = cases(made)

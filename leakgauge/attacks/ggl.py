@@ -18,7 +18,7 @@ from leakgauge.core.protocols import Labels, Likelihood, Replay, Search
 def ggl(
     generator: str | None = None,
     likelihood: Likelihood = Gaussian(),
-    regularizer: Literal["kl", "norm", "none"] = "kl",
+    regularizer: Literal["kl", "norm", "density", "none"] = "kl",
     weight: NonNegative = 0.1,
     labels: Labels = IDLG(),
     replay: Replay = Estimated(),

@@ -12,11 +12,12 @@ from leakgauge.studying import Block, Changes, Claim, Level, Results, Statistic,
 SEEDS = range(440, 452)
 D1, D2 = "D1, squared distance", "D2, cosine"
 DISTANCES: Mapping[Level, Changes] = {D1: {"attack.likelihood": "gaussian"}, D2: {"attack.likelihood": "cosine"}}
-R0, R1, R2 = "none", "R1, latent KL", "R2, norm"
+R0, R1, R2, DENSITY = "none", "R1, latent KL", "R2, norm", "density"
 REGULARIZERS: Mapping[Level, Changes] = {
     R0: {"attack.regularizer": "none"},
     R1: {"attack.regularizer": "kl"},
     R2: {"attack.regularizer": "norm"},
+    DENSITY: {"attack.regularizer": "density"},
 }
 ADAPTIVE, PLAIN = "defense estimated", "update taken as it comes"
 REPLAYS: Mapping[Level, Changes] = {ADAPTIVE: {"attack.replay": "estimated"}, PLAIN: {"attack.replay": "one_gradient"}}
@@ -113,7 +114,7 @@ STUDY = Study(
                 at_least=0.0,
             )
             for defense in (NOISE, SOTERIA)
-            for regularizer in (R1, R2)
+            for regularizer in (R1, R2, DENSITY)
         ),
     ),
 )

@@ -32,12 +32,13 @@ class Latent:
 
     `generator` is the name of one that comes along or a file; None is the one that comes along for images of this shape. The code
     z of an example costs `weight` times, for "kl", R1 = -(1 + log s^2 - m^2 - s^2) / 2 with the mean m and the deviation s of its
-    k numbers, and for "norm", R2 = (|z|^2 - k)^2 (GGL, Sec. 3.3). `resize` brings the generator's images to the model's size, by
+    k numbers, for "norm", R2 = (|z|^2 - k)^2 (GGL, Sec. 3.3), and for "density", |z|^2 / 2, the -log p(z) of the Bayes rule: beside
+    squared errors under noise of deviation sigma, its weight is 2 sigma^2. `resize` brings the generator's images to the model's size, by
     area. Where the generator knows classes, they have to be the model's, in the same order.
     """
 
     generator: str | None = None
-    regularizer: Literal["kl", "norm", "none"] = "kl"
+    regularizer: Literal["kl", "norm", "density", "none"] = "kl"
     weight: NonNegative = 0.1
     start_from: Literal["normal", "zero"] = "normal"
     resize: bool = False
@@ -98,6 +99,8 @@ class Latent:
             return z.new_zeros(len(z))
         if self.regularizer == "norm":
             return self.weight * (z.square().sum(dim=1) - z.shape[1]).square()
+        if self.regularizer == "density":
+            return 0.5 * self.weight * z.square().sum(dim=1)
         mean, variance = z.mean(dim=1), z.var(dim=1, correction=0)
         return -0.5 * self.weight * (1 + (variance + _TINY).log() - mean.square() - variance)
 
