@@ -33,8 +33,8 @@ class Latent:
     `generator` is the name of one that comes along or a file; None is the one that comes along for images of this shape. The code
     z of an example costs `weight` times, for "kl", R1 = -(1 + log s^2 - m^2 - s^2) / 2 with the mean m and the deviation s of its
     k numbers, for "norm", R2 = (|z|^2 - k)^2 (GGL, Sec. 3.3), and for "density", |z|^2 / 2, the -log p(z) of the Bayes rule: beside
-    squared errors under noise of deviation sigma, its weight is 2 sigma^2. `resize` brings the generator's images to the model's size, by
-    area. Where the generator knows classes, they have to be the model's, in the same order.
+    squared errors under noise of deviation sigma, its weight is 2 sigma^2. `resize` brings the generator's images to the model's
+    size, by area. Where the generator knows classes, they have to be the model's, in the same order.
     """
 
     generator: str | None = None
