@@ -12,7 +12,7 @@ from benchmarks.results import Results, Shown, Values
 from leakgauge.core.errors import UsageError
 from leakgauge.executor import Runtime, execute, task_of
 from leakgauge.results.store import Store
-from leakgauge.studies import bayes_optimal, ggl
+from leakgauge.studies import bayes_optimal, ggl, ggl_ablation
 from leakgauge.studying import Block, Case, Changes, Level, Study, cases, nothing
 from leakgauge.tuning import Range, best, changed, tried
 
@@ -26,7 +26,7 @@ class Tunable:
 
     study: str
     blocks: tuple[Block, ...]
-    ranges: Callable[[Level], Ranges]
+    ranges: Callable[[Mapping[str, Level]], Ranges]
     images: Callable[[str], Mapping[Level, Changes]]
     trials: int
     batches: int
@@ -51,11 +51,17 @@ _GGL = {
     ggl.REFINED: (Range(3e-5, 0.1), Range(1e-3, 0.1)),
     ggl.BAYES: (Range(0.01, 10.0), _RATE),
 }
+_REGULARIZERS: Mapping[str, Ranges] = {
+    ggl_ablation.R0: {},
+    ggl_ablation.R1: {ggl_ablation.TUNED[0]: Range(1e-3, 10.0)},
+    ggl_ablation.R2: {ggl_ablation.TUNED[0]: Range(1e-8, 1e-4)},
+    ggl_ablation.DENSITY: {ggl_ablation.TUNED[0]: Range(3e-5, 0.3)},
+}
 TUNABLE = (
     Tunable(
         "bayes-optimal",
         (bayes_optimal.NOISE, bayes_optimal.STRENGTH, bayes_optimal.PRIORS),
-        lambda attack: {bayes_optimal.WEIGHT: _WEIGHTS[str(attack)], bayes_optimal.RATE: Range(0.05, 0.5)},
+        lambda point: {bayes_optimal.WEIGHT: _WEIGHTS[str(point["attack"])], bayes_optimal.RATE: Range(0.05, 0.5)},
         lambda data: {
             bayes_optimal.COLOR: {"data": {"name": "npz", "path": data}},
             bayes_optimal.DIGITS: {"data": {"name": "mnist", "part": "train"}},
@@ -66,7 +72,15 @@ TUNABLE = (
     Tunable(
         "ggl",
         (ggl.TABLE,),
-        lambda attack: dict(zip(ggl.TUNED[attack], _GGL[str(attack)], strict=True)),
+        lambda point: dict(zip(ggl.TUNED[point["attack"]], _GGL[str(point["attack"])], strict=True)),
+        lambda data: {"color": {"data": {"name": "npz", "path": data}}},
+        trials=10,
+        batches=3,
+    ),
+    Tunable(
+        "ggl-ablation",
+        (ggl_ablation.OBJECTIVE,),
+        lambda point: {**_REGULARIZERS[str(point["regularizer"])], ggl_ablation.TUNED[1]: _RATE},
         lambda data: {"color": {"data": {"name": "npz", "path": data}}},
         trials=10,
         batches=3,
@@ -100,6 +114,8 @@ def run(settings: Settings, results: Results) -> Shown:
             "noise": "noise",
             "defense": "defense",
             "attack": "attack",
+            "distance": "distance",
+            "regularizer": "regularizer",
             "settings": "settings",
             "psnr": "PSNR in rehearsals (dB)",
         },
@@ -131,13 +147,13 @@ def _cases(one: Tunable, settings: Settings) -> Iterator[Case]:
         for block in one.blocks
     )
     for case in cases(Study(question="", blocks=blocks, views=(), claims=())):
-        middle = {path: math.sqrt(found.low * found.high) for path, found in one.ranges(case.levels["attack"]).items()}
+        middle = {path: math.sqrt(found.low * found.high) for path, found in one.ranges(case.levels).items()}
         steps = {} if settings.steps is None else {"attack.search.steps": settings.steps}
         yield replace(case, spec=changed(case.spec, {**middle, **steps}))
 
 
 def _measure(case: Case, one: Tunable, batches: int, results: Results) -> Values:
-    ranges = one.ranges(case.levels["attack"])
+    ranges = one.ranges(case.levels)
     store, runtime = Store(results.folder / "rehearsals"), Runtime(workers=WORKERS)
     trials = tried(
         case.spec,

@@ -193,6 +193,19 @@ def test_shares_are_compared_by_pairs_with_one_more_for_either_side():
     assert alike.interval[0] < alike.value == 0.0 < alike.interval[1], "that all agree does not exclude that others differ"
 
 
+def test_what_an_attack_read_off_the_update_is_held_against_what_it_is():
+    made = study()
+    found = cases(made)
+    read = [{"Clipping.norm": (value, 4.0)} for value in (3.0, 4.0, 4.2, 4.4, 8.0)] + [{}]
+    there = records(found)
+    gi = [case for case in found if case.levels["attack"] == "GI"]
+    for case, estimates in zip(gi, read, strict=True):
+        there[case.key] = record(case.key, attack=replace(trial(), estimates=estimates))
+    measured = Results(made.blocks, found, there).of("rates", {"attack": "GI"}).error("Clipping.norm")
+    assert measured.value == pytest.approx((0.1 + 0.25) / 2), "of 0, 0.05, 0.1, 0.25, 1 and, where nothing was read, 1"
+    assert measured.count == 6
+
+
 def test_samples_that_are_no_pairs_are_told():
     made = study()
     found = cases(made)

@@ -27,6 +27,13 @@ DEFENSES: Mapping[Level, Changes] = {
     SPARSE: {"defenses": [{"name": "pruning", "share": 0.9}]},
     SOTERIA: {"defenses": [{"name": "soteria", "share": 0.8}]},
 }
+READ: Mapping[Level, str] = {
+    NOISE: "GaussianNoise.sigma",
+    CLIPPING: "Clipping.norm",
+    SPARSE: "Pruning.share",
+    SOTERIA: "Soteria.share",
+}
+"""The setting of each defense that shows in the update."""
 PAPER = (NOISE, CLIPPING, SPARSE, SOTERIA)
 """The paper's defenses, at its strengths."""
 
@@ -138,6 +145,11 @@ def floored(found: Results, *, attack: Level, defense: Level) -> float:
     return float(binomtest(sum(above), len(above), alternative="greater").pvalue)
 
 
+def misread(found: Results, *, defense: Level) -> Statistic:
+    """How far what GGL estimates of the defense is from what it is, as a share."""
+    return found.of("table", {"attack": GGL, "defense": defense}).error(READ[defense])
+
+
 VIEWS = (
     View(title="PSNR by defense", block="table", x="defense", by="attack"),
     View(title="Share of images identified", block="table", x="defense", by="attack", score=IDENTIFIED, statistic="mean"),
@@ -181,6 +193,15 @@ CLAIMS = (
             unit="p",
         )
         for defense in PAPER
+    ),
+    *(
+        Claim(
+            text=f"Under {defense}: what {GGL} reads off the update ({setting}) is within a tenth of what it is",
+            measure=partial(misread, defense=defense),
+            at_most=0.1,
+            unit="",
+        )
+        for defense, setting in READ.items()
     ),
 )
 TABLE = table(BASE, SEEDS)

@@ -44,3 +44,12 @@ UNTUNED = tuple(
     if settings is _MIDDLE[attack]
 )
 """What is not tuned, as a study has to say."""
+
+OBJECTIVES: Mapping[Level, Mapping[Level, Mapping[Level, tuple[float, float]]]] = {
+    defense: {
+        distance: {"none": (0.0, 0.1), "R1, latent KL": (0.1, 0.1), "R2, norm": (1e-5, 0.1), "density": (0.003, 0.1)}
+        for distance in ("D1, squared distance", "D2, cosine")
+    }
+    for defense in ("noise", "Soteria")
+}
+"""What GGL with each distance and each regularizer was tuned to, for the study ggl-ablation."""

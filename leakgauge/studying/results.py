@@ -128,6 +128,13 @@ class Sample:
             summed_up(self._of(mine[point], metric, trial)) - summed_up(other._of(theirs[point], metric, trial)) for point in mine
         )
 
+    def error(self, setting: str) -> Statistic:
+        """The median, over audits, of how far a setting that the attack read off the update (`Clipping.norm`) is from what it is.
+
+        As a share of what it is; 1 where the attack read nothing.
+        """
+        return _middle(tuple(_error(self.records[case.key].trials.get(ATTACK), setting) for case in self._ended))
+
     @property
     def _distinct(self) -> tuple[Case, ...]:
         return tuple({case.key: case for case in self.cases}.values())
@@ -230,6 +237,11 @@ def worst_of(metric: str) -> float:
     if plain not in WORST:
         raise UsageError(f"score: got {metric!r}, which has no worst value; {suggestion(plain, WORST)}")
     return WORST[plain]
+
+
+def _error(trial: Trial | None, setting: str) -> float:
+    found, own = trial.estimates.get(setting, (None, None)) if trial else (None, None)
+    return 1.0 if found is None or not own else abs(found / own - 1)
 
 
 def _has_guess(trial: Trial | None) -> bool:
