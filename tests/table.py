@@ -62,6 +62,7 @@ from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.replays.surrogate import Surrogate
 from leakgauge.attacks.replays.undefended import Undefended
+from leakgauge.attacks.replays.unlocking import Unlocking
 from leakgauge.attacks.replays.unrolled import Unrolled
 from leakgauge.attacks.scale_free import scale_free
 from leakgauge.attacks.searches import adam as adam_search
@@ -91,6 +92,7 @@ from leakgauge.defenses.ats import ATS
 from leakgauge.defenses.bernoulli_pruning import BernoulliPruning
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.dp_sgd import DPSGD
+from leakgauge.defenses.key_lock import KeyLock
 from leakgauge.defenses.mixup import Mixup
 from leakgauge.defenses.noise import GaussianNoise, LaplaceNoise
 from leakgauge.defenses.partial_sharing import PartialSharing
@@ -109,6 +111,7 @@ from leakgauge.metrics.psnr import PSNR
 from leakgauge.metrics.ssim import SSIM
 from leakgauge.victims.cnn import CNN
 from leakgauge.victims.convnet import ConvNet
+from leakgauge.victims.key_locked import KeyLocked
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP
 from leakgauge.victims.precode import Precode
@@ -134,6 +137,7 @@ class Row:
 
 FLAT = MLP(hidden=(32,))
 BOTTLENECKED = Precode(victim=FLAT, latent=4)
+LOCKED = KeyLocked(victim=CNN(width=3, hidden=20), length=6)
 LBFGS_FEW = LBFGS(steps=2, inner=4)
 FILES = "needs files or an extra: see test_data.py, test_metrics.py"
 
@@ -240,6 +244,7 @@ TABLE = [
     Row("defense", "mixup", Mixup()),
     Row("defense", "partial_sharing", PartialSharing(share=("*.weight",))),
     Row("defense", "precode", precode_defense.Precode(beta=0.1), {"victim": BOTTLENECKED, "client": FedAvg(epochs=2)}),
+    Row("defense", "key_lock", KeyLock(), {"victim": LOCKED, "client": FedAvg(epochs=2, batchnorm="train")}),
     Row("defense", "ats", ATS(policy="21-13-3+7-4-15")),
     Row("defense", "ats", ATS(), {"client": FedAvg(epochs=2)}),
     Row("defense", "secure_aggregation", SecureAggregation(clients=2)),
@@ -303,6 +308,7 @@ TABLE = [
     Row("replay", "unrolled", Unrolled(steps=2), {"client": FedAvg(epochs=2)}),
     Row("replay", "unrolled", Unrolled(steps=3, batch_size=1, optimizer=SGD(momentum=0.9)), {"client": FedAvg(epochs=2)}),
     Row("replay", "bottleneck", Bottleneck(), {"victim": BOTTLENECKED}),
+    Row("replay", "unlocking", Unlocking(), {"victim": LOCKED, "client": FedSGD(batchnorm="train")}),
     Row("search", "lbfgs", LBFGS(steps=10)),
     Row("search", "lbfgs", LBFGS(steps=3, line_search="strong_wolfe")),
     Row("search", "adam", adam_search.Adam(steps=50)),
@@ -324,6 +330,9 @@ TABLE = [
     Row("victim", "convnet", ConvNet(width=4), {"inputs": Inputs((3, 9, 9), 5)}),
     Row("victim", "precode", BOTTLENECKED),
     Row("victim", "precode", Precode(victim=ResNet(blocks=(1,), widths=(4,)), latent=4)),
+    Row("victim", "key_locked", LOCKED),
+    Row("victim", "key_locked", KeyLocked(victim=ResNet(blocks=(1, 1), widths=(4, 8)), layers=("all",), activation="sigmoid")),
+    Row("victim", "key_locked", KeyLocked(victim=CNN(width=2, hidden=4), kind="batchnorm")),
     Row("victim", "resnet", ResNet(blocks=(1, 1), widths=(4, 8))),
     Row("victim", "resnet18", resnet18(width=4)),
     Row("victim", "resnet20", resnet20(width=4)),

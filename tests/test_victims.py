@@ -14,6 +14,7 @@ from leakgauge.core.types import Batch, Inputs
 from leakgauge.victims.cnn import CNN
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.initialization import initialize
+from leakgauge.victims.key_locked import KeyLocked
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP
 from leakgauge.victims.precode import Precode
@@ -30,6 +31,7 @@ VICTIMS = {
     "cnn": CNN(width=4, hidden=8),
     "convnet": ConvNet(width=4),
     "precode": Precode(victim=LeNet(), latent=8),
+    "key_locked": KeyLocked(victim=CNN(width=4, hidden=8), layers=("all",), length=8),
     "resnet": ResNet(blocks=(1, 2), widths=(4, 8)),
     "resnet18": resnet18(width=4),
     "resnet20": resnet20(width=4),

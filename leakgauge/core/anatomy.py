@@ -48,7 +48,7 @@ def running_order(model: Model) -> list[str]:
     Traced with one example for each network, and kept. Raises UsageError for whatever the network raises.
     """
     if model.net not in _ORDERS:
-        names = [run.name for run in _trace(model, _probe(model, 0))]
+        names = [run.name for run in _trace(model, probe(model, 0))]
         _ORDERS[model.net] = list(dict.fromkeys(reversed(names)))[::-1]
     return _ORDERS[model.net]
 
@@ -77,7 +77,7 @@ def input_layer(model: Model) -> InputLayer:
     come as they are. Raises OutOfScope where there is no such layer.
     """
     size = math.prod(model.inputs.shape)
-    probes = [_probe(model, number) for number in range(4)]
+    probes = [probe(model, number) for number in range(4)]
     flat = [model.inputs.normalize(x).flatten() for x in probes]
     runs = [_trace(model, x) for x in probes]
     for place, run in enumerate(runs[0]):
@@ -133,7 +133,7 @@ def _trace(model: Model, x: Tensor) -> list[_Run]:
     return runs
 
 
-def _probe(model: Model, number: int) -> Tensor:
+def probe(model: Model, number: int) -> Tensor:
     """One example of random pixels."""
     inputs, like = model.inputs, next(iter(model.params.values()), torch.empty(0))
     share = uniform((1, *inputs.shape), stream(number, "probe")).to(like)

@@ -1,0 +1,204 @@
+"""The key-lock: the layer, the victims that have it, the client that keeps it, and the attack that searches what it is set to."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from leakgauge.attacks.labels.known import Known
+from leakgauge.attacks.likelihoods.gaussian import Gaussian
+from leakgauge.attacks.matching import Matching
+from leakgauge.attacks.replays.unlocking import Unlocking
+from leakgauge.attacks.searches.lbfgs import LBFGS
+from leakgauge.attacks.spaces.pixels import Pixels
+from leakgauge.clients.fedavg import FedAvg
+from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.core.errors import UsageError
+from leakgauge.core.lock import Factors, factors, locks, opened, private
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import ADAPTIVE, INFORMED, observe
+from leakgauge.core.types import Batch, Inputs
+from leakgauge.defenses.key_lock import KeyLock
+from leakgauge.testing import sample
+from leakgauge.victims.cnn import CNN
+from leakgauge.victims.key_locked import KeyLocked
+from leakgauge.victims.lenet import LeNet
+from leakgauge.victims.mlp import MLP
+from leakgauge.victims.resnet import ResNet
+
+SMALL = CNN(width=3, hidden=20)
+INPUTS = Inputs((3, 8, 8), 4)
+TRAIN = FedSGD(batchnorm="train")
+
+
+def build(seed=0, victim=SMALL, **changes):
+    return KeyLocked(victim=victim, length=6, **changes).build(INPUTS, rng=stream(seed, "victim"))
+
+
+def draw(examples=2):
+    return Batch(torch.rand(examples, *INPUTS.shape, generator=stream(0, "x")), torch.arange(examples) % INPUTS.classes)
+
+
+def naive_logits(params, x, act):
+    """The small victim with a lock behind its first convolution, written out; BatchNorm with statistics of the batch."""
+    maps = functional.conv2d(x, params["0.conv.weight"], params["0.conv.bias"], padding=1)
+    mean, variance = maps.mean(dim=(0, 2, 3), keepdim=True), maps.var(dim=(0, 2, 3), keepdim=True, correction=0)
+    z = (maps - mean) / (variance + 1e-5).sqrt()
+    gamma, beta = (
+        act(params[f"0.lock.{side}.weight"] @ params["0.lock.key"] + params[f"0.lock.{side}.bias"]) for side in ("scale", "shift")
+    )
+    maps = functional.avg_pool2d((gamma.reshape(-1, 1, 1) * z + beta.reshape(-1, 1, 1)).relu(), 2)
+    maps = functional.avg_pool2d(functional.conv2d(maps, params["3.weight"], params["3.bias"], padding=1).relu(), 2)
+    hidden = functional.linear(maps.flatten(1), params["7.weight"], params["7.bias"]).relu()
+    return functional.linear(hidden, params["9.weight"], params["9.bias"])
+
+
+@pytest.mark.parametrize(("activation", "act"), [("relu", torch.relu), ("sigmoid", torch.sigmoid)])
+def test_maps_are_normalized_and_go_on_as_gamma_z_plus_beta(activation, act):
+    model, batch = build(activation=activation), draw(3)
+    buffers = {name: value.clone() for name, value in model.buffers.items()}
+    found = model.forward(model.params, buffers, batch.x, training=True)
+    torch.testing.assert_close(found, naive_logits(model.params, batch.x, act), rtol=1e-4, atol=1e-5)
+    assert float(model.params["0.lock.key"].min()) >= 0
+    assert float(model.params["0.lock.key"].max()) <= 1
+
+
+def test_the_other_weights_are_those_without_the_lock():
+    plain = SMALL.build(INPUTS, rng=stream(0, "victim"))
+    model = build()
+    for name, value in plain.params.items():
+        assert torch.equal(model.params[name.replace("0.", "0.conv.", 1) if name.startswith("0.") else name], value)
+    assert model.params.keys() - {
+        name.replace("0.", "0.conv.", 1) if name.startswith("0.") else name for name in plain.params
+    } == private(model)
+
+
+def test_a_lock_takes_the_place_of_the_batchnorm_behind_a_convolution():
+    victim = ResNet(blocks=(1, 1), widths=(4, 6))
+    plain = victim.build(INPUTS, rng=stream(0, "victim"))
+    model = build(victim=victim, layers=("all",))
+    norms = [name for name, layer in plain.net.named_modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert sorted(locks(model)) == sorted(norms)
+    kept = {name for name in plain.params if not any(name.startswith(f"{norm}.") for norm in norms)}
+    assert model.params.keys() - private(model) == kept
+    assert all(torch.equal(model.params[name], plain.params[name]) for name in kept)
+
+
+@pytest.mark.parametrize("victim", [LeNet(channels=3), SMALL, ResNet(blocks=(1,), widths=(4,))], ids=repr)
+def test_the_controls_have_the_same_layers_and_hide_nothing(victim):
+    batch, model = draw(), build(victim=victim)
+    fixed, plain = (build(victim=victim, kind=kind) for kind in ("fixed", "batchnorm"))
+    assert fixed.params.keys() == model.params.keys()
+    assert fixed.frozen == private(fixed)
+    assert all(torch.equal(fixed.params[name], value) for name, value in model.params.items())
+    with pytest.raises(UsageError, match="has no key-lock"):
+        locks(plain)
+    assert len(plain.trained) == len(model.trained) - 4 + 2, "scale and shift of a BatchNorm for the two layers of a lock"
+    assert plain.logits(batch.x).isfinite().all()
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+def test_a_lock_can_be_opened_with_its_factors_alone(activation):
+    model, batch = build(activation=activation), draw()
+    own = factors(model)["0.lock"]
+    biases = own if activation == "relu" else Factors(*(value.logit() for value in own))
+    found = opened(model, {"0.lock": biases})
+    torch.testing.assert_close(found.logits(batch.x), model.logits(batch.x), rtol=1e-4, atol=1e-5)
+
+
+# What is kept
+
+
+@pytest.mark.parametrize("client", [TRAIN, FedAvg(epochs=2, batchnorm="train")], ids=repr)
+@pytest.mark.parametrize("threat", [INFORMED, ADAPTIVE], ids=lambda one: one.name)
+def test_what_makes_the_factors_leaves_the_client_in_no_form(client, threat):
+    model, batch = build(), draw()
+    seen = observe(model, batch, client=client, defenses=[KeyLock()], threat=threat, rng=stream(0))
+    kept = private(model)
+    assert not kept & seen.update.delta.keys()
+    assert seen.update.delta.keys() == model.trained.keys() - kept
+    for name in kept:
+        assert not seen.model.params[name].any()
+    for name in model.params.keys() - kept:
+        assert torch.equal(seen.model.params[name], model.params[name])
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**20), examples=st.integers(1, 3), is_trained=st.booleans())
+def test_no_tensor_that_is_seen_depends_on_the_key_beyond_what_the_lock_is_set_to(seed, examples, is_trained):
+    model, batch = build(seed), draw(examples)
+    other = torch.rand(6, generator=stream(seed, "other"))
+    weights = {name: model.params[name] for name in private(model)}
+    rekeyed = dict(weights, **{"0.lock.key": other})
+    for side in ("scale", "shift"):  # another key, and a bias that makes up for it
+        weight, bias = (weights[f"0.lock.{side}.{part}"] for part in ("weight", "bias"))
+        rekeyed[f"0.lock.{side}.bias"] = bias + weight @ (weights["0.lock.key"] - other)
+    client = FedAvg(epochs=1, batchnorm="train") if is_trained else TRAIN
+    one, two = (
+        observe(made, batch, client=client, defenses=[KeyLock()], threat=ADAPTIVE, rng=stream(0))
+        for made in (model, replace(model, params={**model.params, **rekeyed}))
+    )
+    assert one.update.delta.keys() == two.update.delta.keys()
+    for seen, same in (
+        (one.update.delta, two.update.delta),
+        (one.update.buffers, two.update.buffers),
+        (one.model.params, two.model.params),
+    ):
+        for name, value in seen.items():
+            torch.testing.assert_close(value, same[name], rtol=1e-3, atol=1e-5)
+
+
+# What it is set to, searched
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+def test_the_objective_at_the_truth_is_zero(activation):
+    model, batch = build(activation=activation), draw()
+    seen = observe(model, batch, client=TRAIN, defenses=[KeyLock()], threat=INFORMED, rng=stream(0))
+    unlocking = Unlocking()
+    own = factors(model)["0.lock"]
+    biases = own if activation == "relu" else Factors(*(value.logit() for value in own))
+    found = unlocking.at({"lock 0.lock": torch.stack(list(biases))})(seen, batch)
+    assert float(Gaussian()(found, seen.update.delta)) == pytest.approx(0, abs=1e-8)
+    wrong = Unlocking(searched=False)(seen, batch)
+    assert float(Gaussian()(wrong, seen.update.delta)) > 1e-3
+
+
+def test_the_factors_join_the_search():
+    model, batch = build(), draw(1)
+    seen = observe(model, batch, client=TRAIN, defenses=[KeyLock()], threat=INFORMED, rng=stream(0))
+    attack = Matching(
+        likelihood=Gaussian(), space=Pixels(), replay=Unlocking(), labels=Known(), search=LBFGS(steps=10, inner=10), restarts=2
+    )
+    found = attack.run(seen, rng=stream(0), tick=lambda _: None)
+    starts = [Unlocking().unknowns(seen, restart=restart)["lock 0.lock"] for restart in (0, 1)]
+    assert starts[0].shape == (2, 3)
+    assert not torch.equal(*starts)
+    assert float(found.losses.min()) < 0.1 * float(Gaussian()(Unlocking()(seen, batch), seen.update.delta))
+
+
+# What does not fit
+
+
+@pytest.mark.parametrize(
+    ("victim", "words"),
+    [
+        (KeyLocked(victim=MLP()), "has no convolution of images, expected one to put a lock behind; choose another victim"),
+        (KeyLocked(victim=SMALL, layers=("conv1",)), "KeyLocked.layers: 'conv1' is no convolution of the victim, known: 0, 3, all"),
+    ],
+    ids=["no convolution", "no such layer"],
+)
+def test_a_lock_without_a_convolution_is_told(victim, words):
+    with pytest.raises(UsageError) as told:
+        victim.build(INPUTS, rng=stream(0))
+    assert words in str(told.value)
+
+
+def test_the_defense_wants_a_lock():
+    case = sample(SMALL)
+    with pytest.raises(UsageError, match="has no key-lock, expected one behind a convolution; wrap the victim in key_locked"):
+        case.observe(KeyLock().protect(TRAIN))
