@@ -109,6 +109,9 @@ from leakgauge.metrics.lpips import LPIPS
 from leakgauge.metrics.mse import MSE
 from leakgauge.metrics.psnr import PSNR
 from leakgauge.metrics.ssim import SSIM
+from leakgauge.partitions.dirichlet import Dirichlet
+from leakgauge.partitions.iid import IID
+from leakgauge.partitions.shards import Shards
 from leakgauge.victims.cnn import CNN
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.key_locked import KeyLocked
@@ -289,6 +292,9 @@ TABLE = [
     Row("optimizer", "sgd", SGD(momentum=0.9, nesterov=True)),
     Row("optimizer", "adam", Adam(weight_decay=0.1)),
     Row("optimizer", "adamw", adamw()),
+    Row("partition", "iid", IID()),
+    Row("partition", "shards", Shards(per_client=3)),
+    Row("partition", "dirichlet", Dirichlet(alpha=0.3)),
     Row("prior", "total_variation", TotalVariation()),
     Row("prior", "l2", L2()),
     Row("prior", "l2", L2(form="squares")),

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
-from leakgauge.core.protocols import Attack, GradientRule, Likelihood, Point, Replay, Space
-from leakgauge.core.types import Batch, Capability, Client, Inputs, Model, Observation, Rng, Tick
+from leakgauge.core.errors import UsageError
+from leakgauge.core.protocols import Attack, GradientRule, Likelihood, Optimizer, Point, Replay, Space
+from leakgauge.core.types import Batch, Capability, Client, Inputs, Model, Observation, Params, Rng, Tick
 
 
 @runtime_checkable
@@ -218,6 +219,38 @@ class GradientDefense(Protocol):
 
     def with_gradient(self, rule: GradientRule, /) -> Client:
         """Return this client with another gradient rule."""
+        ...
+
+
+def exchange_gradient(client: Client, rule: GradientRule) -> Client:
+    """Return the client with another gradient rule.
+
+    Raises UsageError if the client computes its update without a rule that could be exchanged.
+    """
+    if not isinstance(client, GradientDefense):
+        raise UsageError(
+            f"client: got {client!r}, which {type(rule).__name__} cannot defend, expected a client whose gradient rule can be "
+            "exchanged (with_gradient), such as fedsgd or fedavg; choose one of these or drop the defense"
+        )
+    return client.with_gradient(rule)
+
+
+@runtime_checkable
+class LocalTraining(Protocol):
+    """A client that trains weights itself, so that its update is a difference of weights and no gradient."""
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """What it trains with."""
+        ...
+
+
+@runtime_checkable
+class Owning(Protocol):
+    """A defense that gives a client tensors of its own, such as a key, which no server has and no other client."""
+
+    def own(self, model: Model, /, *, rng: Rng) -> Params:
+        """Return what a client starts with. Raises UsageError for a model without a place for it."""
         ...
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from leakgauge.core.errors import UsageError
-from leakgauge.core.types import Model
+from leakgauge.core.rng import uniform
+from leakgauge.core.types import Model, Params, Rng
 
 Activation = Literal["relu", "sigmoid"]
 _PRIVATE = ("scale.weight", "scale.bias", "shift.weight", "shift.bias", "key")
@@ -65,6 +66,18 @@ def locks(model: Model) -> dict[str, KeyLock]:
 def private(model: Model) -> frozenset[str]:
     """The names of the parameters that a client keeps: keys, and the layers that make factors of them."""
     return frozenset(_under(lock, part) for lock in locks(model) for part in _PRIVATE)
+
+
+def drawn(model: Model, *, rng: Rng) -> Params:
+    """Return new keys from U(0, 1), and new layers behind them as PyTorch initializes them: all that is private."""
+    own: dict[str, Tensor] = {}
+    for name in locks(model):
+        length = len(model.params[_under(name, "key")])
+        for part in _PRIVATE:
+            like = model.params[_under(name, part)]
+            draws = uniform(like.shape, rng).to(like)
+            own[_under(name, part)] = draws if part == "key" else (2 * draws - 1) / length**0.5
+    return own
 
 
 def factors(model: Model) -> dict[str, Factors]:

@@ -35,6 +35,7 @@ __all__ = [
     "Metric",
     "Objective",
     "Optimizer",
+    "Partition",
     "Point",
     "Pool",
     "Prior",
@@ -103,6 +104,14 @@ class Optimizer(Protocol):
 
     def step(self, params: Params, gradient: Params, state: Mapping[str, Params], /) -> tuple[Params, Mapping[str, Params]]:
         """Return the parameters and the state after one step; the first state is empty."""
+        ...
+
+
+class Partition(Protocol):
+    """Which client of a federation holds which examples."""
+
+    def split(self, y: Tensor, clients: int, /, *, rng: Rng) -> list[Tensor]:
+        """Return the rows of each client, for the labels [N] of all examples; no row twice, and none left out."""
         ...
 
 

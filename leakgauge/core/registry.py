@@ -24,6 +24,7 @@ FAMILIES: dict[str, str] = {
     "likelihood": "Likelihood",
     "metric": "Metric",
     "optimizer": "Optimizer",
+    "partition": "Partition",
     "prior": "Prior",
     "replay": "Replay",
     "search": "Search",

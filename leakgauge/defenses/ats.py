@@ -7,13 +7,14 @@ from typing import final
 
 from torch import Tensor
 
+from leakgauge.core.abilities import exchange_gradient
 from leakgauge.core.algorithm import algorithm
 from leakgauge.core.belief import Belief
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import GradientRule
 from leakgauge.core.types import Batch, Client, Model, Params, Rng, Update
 from leakgauge.defenses import policies
-from leakgauge.defenses.transformed import exchange_gradient, trained_on
+from leakgauge.defenses.transformed import trained_on
 
 
 @final

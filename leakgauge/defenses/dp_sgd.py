@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.func import grad, vmap
 
 from leakgauge.core import tree
+from leakgauge.core.abilities import exchange_gradient
 from leakgauge.core.algorithm import NonNegative, Positive, algorithm
 from leakgauge.core.autodiff import Gradient, is_replayed, loss_gradient
 from leakgauge.core.errors import UsageError
 from leakgauge.core.guarding import guarded
 from leakgauge.core.rng import normal_like
 from leakgauge.core.types import Batch, Client, Model, Params, Rng
-from leakgauge.defenses.transformed import exchange_gradient
 
 
 @final

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from leakgauge.core.abilities import exchange_gradient
 from leakgauge.core.algorithm import Positive, algorithm
 from leakgauge.core.belief import Belief
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import GradientRule
 from leakgauge.core.types import Batch, Client, Model, Params, Rng, Update
-from leakgauge.defenses.transformed import exchange_gradient, trained_on
+from leakgauge.defenses.transformed import trained_on
 
 
 @final

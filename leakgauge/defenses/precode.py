@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import final
 
+from leakgauge.core.abilities import exchange_gradient
 from leakgauge.core.algorithm import NonNegative, algorithm
 from leakgauge.core.autodiff import Gradient
 from leakgauge.core.bottleneck import bottleneck_gradient, noise_name
 from leakgauge.core.rng import normal_like
 from leakgauge.core.types import Batch, Client, Model, Rng
-from leakgauge.defenses.transformed import exchange_gradient
 
 
 @final

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from leakgauge.core import tree
+from leakgauge.core.abilities import exchange_gradient
 from leakgauge.core.algorithm import Count, algorithm
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import GradientRule
 from leakgauge.core.types import Batch, Client, Model, Rng, Update
-from leakgauge.defenses.transformed import exchange_gradient, trained_on
+from leakgauge.defenses.transformed import trained_on
 
 
 @final

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol, final, runtime_checkable
 
 from leakgauge.core import tree
+from leakgauge.core.abilities import exchange_gradient
 from leakgauge.core.belief import Belief
 from leakgauge.core.errors import OutOfScope
 from leakgauge.core.protocols import GradientRule
 from leakgauge.core.types import Batch, Client, Model, Params, Rng, Update
-from leakgauge.defenses.transformed import exchange_gradient, trained_on
+from leakgauge.defenses.transformed import trained_on
 
 
 class Cloak(Protocol):

@@ -9,6 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from leakgauge.core.abilities import exchange_gradient
 from leakgauge.core.algorithm import OpenShare, algorithm
 from leakgauge.core.anatomy import linear_layers, running_order
 from leakgauge.core.belief import Belief
@@ -17,7 +18,7 @@ from leakgauge.core.guarding import guarded
 from leakgauge.core.noise import Silent
 from leakgauge.core.protocols import GradientRule
 from leakgauge.core.types import Batch, Client, Model, Params, Rng, Update
-from leakgauge.defenses.transformed import exchange_gradient, trained_on
+from leakgauge.defenses.transformed import trained_on
 
 _AT_ONCE = 64
 _OFFSET = 0.1

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol, final, runtime_checkable
 
-from leakgauge.core.abilities import GradientDefense, Trains
+from leakgauge.core.abilities import Trains, exchange_gradient
 from leakgauge.core.belief import Belief
-from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import GradientRule
 from leakgauge.core.types import Batch, Client, Model, Params, Rng, Update
 
@@ -55,19 +54,6 @@ class Transformed:
     def with_gradient(self, rule: GradientRule, /) -> Client:
         """Return this defense around the client with another gradient rule. Raises UsageError where that has none."""
         return replace(self, client=exchange_gradient(self.client, rule))
-
-
-def exchange_gradient(client: Client, rule: GradientRule) -> Client:
-    """Return the client with another gradient rule.
-
-    Raises UsageError if the client computes its update without a rule that could be exchanged.
-    """
-    if not isinstance(client, GradientDefense):
-        raise UsageError(
-            f"client: got {client!r}, which {type(rule).__name__} cannot defend, expected a client whose gradient rule can be "
-            "exchanged (with_gradient), such as fedsgd or fedavg; choose one of these or drop the defense"
-        )
-    return client.with_gradient(rule)
 
 
 def trained_on(client: Client, model: Model, batch: Batch, *, rng: Rng | None) -> Batch:

@@ -12,7 +12,7 @@ from leakgauge.testing.guards import check_algorithm, undisturbed
 from leakgauge.testing.objectives import check_likelihood, check_prior, check_search, check_space
 from leakgauge.testing.sampling import Sample, sample
 from leakgauge.testing.secrecy import check_secrecy, tensors_in
-from leakgauge.testing.worlds import check_data, check_metric, check_victim
+from leakgauge.testing.worlds import check_data, check_metric, check_partition, check_victim
 
 CHECKS = {
     "attack": check_attack,
@@ -24,6 +24,7 @@ CHECKS = {
     "likelihood": check_likelihood,
     "metric": check_metric,
     "optimizer": check_optimizer,
+    "partition": check_partition,
     "prior": check_prior,
     "replay": check_replay,
     "search": check_search,
@@ -45,6 +46,7 @@ __all__ = [
     "check_likelihood",
     "check_metric",
     "check_optimizer",
+    "check_partition",
     "check_prior",
     "check_replay",
     "check_search",

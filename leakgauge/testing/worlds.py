@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from leakgauge.clients.fedsgd import FedSGD
-from leakgauge.core.protocols import Data, Metric, Victim
+from leakgauge.core.protocols import Data, Metric, Partition, Victim
 from leakgauge.core.rng import stream
 from leakgauge.core.types import Batch, Inputs
 from leakgauge.testing.expecting import expect
@@ -31,6 +31,20 @@ def check_data(data: Data) -> None:
     expect(len(pool.class_names) == inputs.classes, f"{who}: names {len(pool.class_names)} classes of {inputs.classes}")
     expect(all(std > 0 for std in inputs.std), f"{who}: gives a standard deviation of {min(inputs.std)}, expected > 0")
     check_equal(who, "examples", (pool.x, pool.y), (data.load().x, data.load().y))
+
+
+def check_partition(partition: Partition, *, clients: int = 4) -> None:
+    """Raise AssertionError unless a partition gives each example to one client, and takes all its chance from the seed."""
+    check_algorithm("partition", partition)
+    who = type(partition).__name__
+    y = torch.arange(60) % 5
+    with undisturbed(who, partition, y):
+        rows = partition.split(y, clients, rng=stream(0, "partition"))
+    expect(len(rows) == clients, f"{who}: gives {len(rows)} parts for {clients} clients")
+    dealt = torch.cat(rows)
+    expect(dealt.dtype == torch.int64, f"{who}: gives rows as {dealt.dtype}, expected int64")
+    expect(dealt.sort().values.equal(torch.arange(60)), f"{who}: gives an example twice, or to nobody, expected each to one client")
+    check_equal(who, "parts", rows, partition.split(y, clients, rng=stream(0, "partition")))
 
 
 def check_victim(victim: Victim, *, inputs: Inputs = INPUTS) -> None:

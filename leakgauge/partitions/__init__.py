@@ -1,0 +1,1 @@
+"""Partitions: which client of a federation holds which examples."""
