@@ -112,6 +112,7 @@ from leakgauge.metrics.ssim import SSIM
 from leakgauge.partitions.dirichlet import Dirichlet
 from leakgauge.partitions.iid import IID
 from leakgauge.partitions.shards import Shards
+from leakgauge.victims.checkpoint import Checkpoint
 from leakgauge.victims.cnn import CNN
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.key_locked import KeyLocked
@@ -142,7 +143,7 @@ FLAT = MLP(hidden=(32,))
 BOTTLENECKED = Precode(victim=FLAT, latent=4)
 LOCKED = KeyLocked(victim=CNN(width=3, hidden=20), length=6)
 LBFGS_FEW = LBFGS(steps=2, inner=4)
-FILES = "needs files or an extra: see test_data.py, test_metrics.py"
+FILES = "needs files or an extra: see test_data.py, test_metrics.py, test_federation.py"
 
 TABLE = [
     Row("attack", "dlg", dlg(search=LBFGS_FEW, restarts=2)),
@@ -336,6 +337,7 @@ TABLE = [
     Row("victim", "convnet", ConvNet(width=4), {"inputs": Inputs((3, 9, 9), 5)}),
     Row("victim", "precode", BOTTLENECKED),
     Row("victim", "precode", Precode(victim=ResNet(blocks=(1,), widths=(4,)), latent=4)),
+    Row("victim", "checkpoint", Checkpoint(path="round.safetensors", victim=FLAT), elsewhere=FILES),
     Row("victim", "key_locked", LOCKED),
     Row("victim", "key_locked", KeyLocked(victim=ResNet(blocks=(1, 1), widths=(4, 8)), layers=("all",), activation="sigmoid")),
     Row("victim", "key_locked", KeyLocked(victim=CNN(width=2, hidden=4), kind="batchnorm")),

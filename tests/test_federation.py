@@ -1,5 +1,6 @@
 """Rounds of federated training: what clients do, what the server makes of it, and that nothing of it is lost or shared."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,22 +9,27 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
+from leakgauge.cli import main
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.adam import Adam
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.core.errors import UsageError
 from leakgauge.core.lock import private
 from leakgauge.core.rng import stream
-from leakgauge.core.types import Batch, Inputs
+from leakgauge.core.types import Batch, Inputs, Status
 from leakgauge.defenses.key_lock import KeyLock
 from leakgauge.defenses.noise import GaussianNoise
 from leakgauge.defenses.partial_sharing import PartialSharing
 from leakgauge.defenses.weight_noise import WeightNoise
+from leakgauge.federation import checkpoints
 from leakgauge.federation.evaluation import accuracy, evaluate
 from leakgauge.federation.rounds import Federation, model_of, start, step
+from leakgauge.federation.running import checkpoint, run
 from leakgauge.partitions.dirichlet import Dirichlet
 from leakgauge.partitions.iid import IID
 from leakgauge.partitions.shards import Shards
+from leakgauge.victims.checkpoint import Checkpoint
 from leakgauge.victims.cnn import CNN
 from leakgauge.victims.key_locked import KeyLocked
 from leakgauge.victims.mlp import MLP
@@ -208,3 +214,134 @@ def test_dirichlet_shares_are_as_uneven_as_alpha_says(alpha):
         found.append((torch.stack([torch.bincount(y[one], minlength=10) for one in rows]) / 600).var(correction=0))
     # Of a share of Dirichlet(alpha) over 10: (1/10) (9/10) / (10 alpha + 1).
     assert float(torch.stack(found).mean()) == pytest.approx(0.09 / (10 * alpha + 1), rel=0.15)
+
+
+# Many rounds, on disk
+
+
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path):
+    made = federation(
+        victim=LOCKED,
+        client=FedAvg(batch_size=2, batchnorm="train"),
+        defenses=(KeyLock(),),
+        server=Adam(learning_rate=0.01),
+        sampled=2,
+    )
+    test, said = made.shares[0], {"federation": "one"}
+    whole, curve = run(made, test, 5, every=2, folder=tmp_path / "whole", made=said)
+    run(made, test, 3, every=2, folder=tmp_path / "parts", made=said)
+    (tmp_path / "parts" / checkpoint(3)).unlink()  # the last one was not written
+    heard = []
+    parts, again = run(made, test, 5, every=2, folder=tmp_path / "parts", made=said, hear=heard.append)
+    assert heard == [3, 4, 5]
+    assert [point.round for point in again.points] == [2, 4, 5]
+    assert [point.accuracy for point in again.points] == [point.accuracy for point in curve.points]
+    for one, other in (
+        (whole.params, parts.params),
+        (whole.buffers, parts.buffers),
+        *((whole.kept[key], parts.kept[key]) for key in whole.kept),
+    ):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
+    fewer, short = run(made, test, 4, every=2, folder=tmp_path / "parts", made=said)
+    assert (fewer.round, [point.round for point in short.points]) == (4, [2, 4])
+    saved, _ = checkpoints.load(tmp_path / "whole" / checkpoint(5))
+    assert saved.round == 5
+    assert saved.kept.keys() == whole.kept.keys()
+    assert all(torch.equal(value, saved.server["first"][name]) for name, value in whole.server["first"].items())
+
+
+def test_a_training_that_diverges_ends_with_what_it_had(tmp_path):
+    made = federation(client=FedAvg(epochs=3, optimizer=SGD(learning_rate=1e20)))
+    state, curve = run(made, made.shares[0], 5, every=1, folder=tmp_path, made={})
+    assert curve.status == Status.DIVERGED
+    assert all(value.isfinite().all() for value in state.params.values())
+    assert json.loads((tmp_path / "curve.json").read_text())["status"] == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / checkpoint(2)).write_bytes(b"nothing"), "holds no state of a federation"),
+        (lambda folder: (folder / "curve.json").write_text("{}"), "holds no curve"),
+        (lambda folder: (folder / "curve.json").write_text("nothing"), "holds no curve"),
+    ],
+)
+def test_files_that_are_damaged_are_told(tmp_path, spoil, words):
+    made = federation()
+    run(made, made.shares[0], 2, every=2, folder=tmp_path, made={})
+    spoil(tmp_path)
+    with pytest.raises(UsageError, match=words):
+        run(made, made.shares[0], 3, every=2, folder=tmp_path, made={})
+
+
+def test_a_folder_of_another_federation_is_told(tmp_path):
+    made = federation()
+    run(made, made.shares[0], 1, every=1, folder=tmp_path, made={"federation": "one"})
+    with pytest.raises(UsageError, match="holds another federation"):
+        run(made, made.shares[0], 2, every=1, folder=tmp_path, made={"federation": "another"})
+
+
+def test_an_audit_starts_from_any_round(tmp_path):
+    made = federation(victim=LOCKED, client=FedAvg(batch_size=2, batchnorm="train"), defenses=(KeyLock(),))
+    state, _ = run(made, made.shares[0], 2, every=1, folder=tmp_path, made={})
+    path = str(tmp_path / checkpoint(2))
+    server, client = (Checkpoint(path=path, victim=LOCKED, client=one).build(INPUTS, rng=stream(9)) for one in (None, 1))
+    for name, value in state.params.items():
+        assert torch.equal(server.params[name], value)
+        assert torch.equal(client.params[name], state.kept[1].get(name, value))
+    with pytest.raises(UsageError, match="expected the victim that was trained"):
+        Checkpoint(path=path, victim=MLP()).build(INPUTS, rng=stream(0))
+    with pytest.raises(UsageError, match="got 7, expected one of 0, 1, 2"):
+        Checkpoint(path=path, victim=LOCKED, client=7).build(INPUTS, rng=stream(0))
+
+
+# From a file
+
+FILE = """
+data: {name: mnist, part: test}
+victim: {name: mlp, hidden: [16]}
+client: {name: fedavg, batch_size: 32, optimizer: {learning_rate: 0.1}}
+clients: 4
+rounds: 4
+every: 2
+"""
+
+
+def test_a_file_is_trained_and_goes_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(FILE)
+    for rounds in (2, 4):
+        with pytest.raises(SystemExit) as end:
+            main(["federate", "small.yaml", "-s", f"rounds={rounds}"])
+        assert end.value.code == 0
+    told = capsys.readouterr().out
+    (folder,) = (tmp_path / "leakgauge-federations").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["curve.json", checkpoint(2), checkpoint(4)]
+    points = json.loads((folder / "curve.json").read_text())["points"]
+    assert [point["round"] for point in points] == [2, 4]
+    assert f"{points[1]['accuracy']['server']:.4f}" in told
+    assert points[1]["accuracy"]["server"] > points[0]["accuracy"]["server"] > 0.2
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("clients=0", "clients: got 0, expected a number >= 1"),
+        ("sampled=9", "sampled: got 9, expected at most the 4 clients"),
+        ("clients=900", "partition: leaves 100 of 900 clients without an example (the first is client 800)"),
+        ("test=0.0001", "test: got 0.0001 of 1000 examples, expected some on either side"),
+        ("victim={name: key_locked, layers: [conv9]}", "KeyLocked.layers: 'conv9' is no convolution of the victim"),
+        ("defenses=[key_lock]", "has no key-lock"),
+        ("servr=sgd", "servr"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_one_line(tmp_path, capsys, monkeypatch, setting, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(FILE)
+    with pytest.raises(SystemExit) as end:
+        main(["federate", "small.yaml", "-s", setting])
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1

@@ -16,6 +16,7 @@ import typer
 
 from leakgauge.cli.catalog import doctor, list_, schema, show
 from leakgauge.cli.density import density
+from leakgauge.cli.federating import federate
 from leakgauge.cli.prior import prior
 from leakgauge.cli.results import gate, report
 from leakgauge.cli.running import audit, sweep
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.command()(audit)
 app.command()(sweep)
 app.command()(study)
+app.command()(federate)
 app.command()(tune)
 app.command()(report)
 app.command()(gate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -43,9 +43,22 @@ def say(text: str | Text, *, to_stderr: bool = False) -> None:
 def progress(total: int) -> Iterator[Listener]:
     """Show how far the audits are, with the time that is left on a terminal and a line for each audit elsewhere."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bars:
+    with _bars(console) as bars:
         yield _Display(console, bars, total)
+
+
+@contextmanager
+def steps(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """Show how many of so many steps are done, on a terminal."""
+    console = Console(stderr=True)
+    with _bars(console) as bars:
+        task = bars.add_task(f"{total} {what}", total=total)
+        yield lambda done: bars.update(task, completed=done)
+
+
+def _bars(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
 class _Display:

@@ -70,7 +70,7 @@ def prepare(spec: AuditSpec, device: str = "cpu", tick: Tick = no_tick) -> tuple
 
 def divide(pool: Pool, batch: Draw, seed: int, *, is_trained: bool) -> Sides:
     """Return what is secret, what a victim that is trained learns from, and what is public. Raises UsageError as `draw` does."""
-    _check_pool(pool)
+    check_pool(pool)
     rows = draw(batch, pool, seed)
     secret, others = Batch(pool.x[rows], pool.y[rows]), _others(pool, rows)
     if not is_trained:
@@ -164,7 +164,8 @@ def _digest(values: Tensor) -> str:
     return hashlib.sha256(values.contiguous().numpy().data).hexdigest()
 
 
-def _check_pool(pool: Pool) -> None:
+def check_pool(pool: Pool) -> None:
+    """Raise UsageError for data that are not what they say they are."""
     if not len(pool):
         raise UsageError("data: holds no example, expected at least one; choose other data")
     if tuple(pool.x.shape[1:]) != pool.inputs.shape:
