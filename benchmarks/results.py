@@ -56,7 +56,7 @@ def show(shown: Shown, console: Console) -> None:
     for heading in shown.columns.values():
         table.add_column(heading)
     for row in shown.rows:
-        table.add_row(*(_cell(row[name]) for name in shown.columns))
+        table.add_row(*(_cell(row.get(name, "")) for name in shown.columns))
     console.print(table)
     for sentence in shown.summary:
         console.print(sentence, highlight=False)

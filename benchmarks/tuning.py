@@ -41,15 +41,15 @@ _WEIGHTS = {
     bayes_optimal.FLOW: Range(0.01, 10.0),
 }
 """Of the prior: as many decades for everyone, about the size of each likelihood."""
-_RATE = Range(0.02, 1.0)
+_RATE = Range(0.03, 2.0)
 _GGL = {
     ggl.DLG: (Range(0.03, 3.0),),
     ggl.IDLG: (Range(0.03, 3.0),),
     ggl.IG: (Range(1e-3, 1.0), _RATE),
     ggl.GI: (Range(0.01, 50.0), _RATE),
     ggl.GGL: (Range(3e-5, 0.1), _RATE),
-    ggl.REFINED: (Range(3e-5, 0.1), Range(1e-3, 0.1)),
-    ggl.BAYES: (Range(0.01, 10.0), _RATE),
+    ggl.REFINED: (Range(3e-5, 0.1), Range(1e-3, 0.5)),
+    ggl.BAYES: (Range(0.1, 1e3), _RATE),
 }
 _REGULARIZERS: Mapping[str, Ranges] = {
     ggl_ablation.R0: {},
@@ -99,6 +99,7 @@ def run(settings: Settings, results: Results) -> Shown:
                 "trials": one.trials,
                 "batches": settings.images or one.batches,
                 "steps": settings.steps,
+                "within": {path: [found.low, found.high] for path, found in one.ranges(case.levels).items()},
             },
             partial(_measure, case, one, settings.images or one.batches, results),
         )
