@@ -27,8 +27,10 @@ from leakgauge.cli import app
 from leakgauge.core import registry
 from leakgauge.core.threat import NAMED
 from leakgauge.core.types import Capability
+from leakgauge.frontier import document as frontier
 from leakgauge.results.gate import Policy, load_policy
-from leakgauge.spec import DEFAULTS, Draw, Parts, sweep
+from leakgauge.spec import DEFAULTS, Draw, Parts, federating, sweep
+from leakgauge.spec.reading import read_yaml
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -40,6 +42,8 @@ FENCES = {
     "sh",
     "toml",
     "yaml audit",
+    "yaml federation",
+    "yaml frontier",
     "yaml plugin",
     "yaml policy",
     "yaml sweep",
@@ -146,6 +150,16 @@ def test_every_sweep_file_is_one(block, tmp_path):
     path = tmp_path / "sweep.yaml"
     path.write_text(block.text, encoding="utf-8")
     assert len(sweep.load(path).specs) > 1
+
+
+@pytest.mark.parametrize("block", blocks("yaml federation"), ids=str)
+def test_a_federation_file_makes_a_federation(block):
+    assert federating.parse(read_yaml(block.text, "docs")).rounds
+
+
+@pytest.mark.parametrize("block", blocks("yaml frontier"), ids=str)
+def test_a_frontier_file_makes_options(block):
+    assert frontier.parse(read_yaml(block.text, "docs")).options
 
 
 @pytest.mark.parametrize("block", blocks("yaml policy"), ids=str)

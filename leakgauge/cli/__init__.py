@@ -17,6 +17,7 @@ import typer
 from leakgauge.cli.catalog import doctor, list_, schema, show
 from leakgauge.cli.density import density
 from leakgauge.cli.federating import federate
+from leakgauge.cli.frontier import frontier
 from leakgauge.cli.prior import prior
 from leakgauge.cli.results import gate, report
 from leakgauge.cli.running import audit, sweep
@@ -37,6 +38,7 @@ app.command()(audit)
 app.command()(sweep)
 app.command()(study)
 app.command()(federate)
+app.command()(frontier)
 app.command()(tune)
 app.command()(report)
 app.command()(gate)

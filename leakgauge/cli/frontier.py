@@ -1,0 +1,71 @@
+"""`frontier`: what every defense costs and what it buys."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from leakgauge.cli.running import INTERRUPTED, Device, Settings, Timeout, Workers, runtime_for
+
+if TYPE_CHECKING:
+    from leakgauge.frontier.finding import Findings
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "frontier.yaml"
+
+File = Annotated[
+    Path,
+    typer.Argument(metavar="[FILE.yaml]", help="Base, attacks and defenses; without a file, an example.", show_default=False),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are, and are found again.")]
+
+
+def frontier(
+    file: File = EXAMPLE,
+    settings: Settings = None,
+    out: Out = Path("leakgauge-frontier"),
+    device: Device = "auto",
+    workers: Workers = None,
+    timeout: Timeout = None,
+) -> None:
+    """Train with every defense and attack it: accuracy against leaks, and a recommendation; run it again to go on.
+
+    Writes frontier.html, frontier.md and frontier.json. Exit code 0 whatever comes out.
+    """
+    from leakgauge.cli import screen
+    from leakgauge.frontier.document import load
+    from leakgauge.frontier.finding import conclude
+    from leakgauge.frontier.page import write_frontier
+    from leakgauge.frontier.running import audit, train
+
+    chosen = load(file, settings or ())
+    audits = sum(len(specs) for option in chosen.options for specs in option.audits.values())
+    runtime = runtime_for(device, workers, timeout, audits)
+    try:
+        with screen.steps(len(chosen.options), "trainings") as hear:
+            trained = train(chosen, out, runtime.device, hear)
+        with screen.progress(audits) as listener:
+            measured = audit(chosen, trained, out, runtime, listener)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: what is finished is kept; resume with the same command", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    command = shlex.join(["leakgauge", "frontier", file.name, *(part for one in settings or () for part in ("--set", one))])
+    findings = conclude(chosen, measured, command=command)
+    _show(findings)
+    screen.say(f"Page: {write_frontier(findings, out)}")
+
+
+def _show(findings: Findings) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from leakgauge.cli.screen import say
+    from leakgauge.frontier.page import HEADINGS, cells
+
+    table = Table(*HEADINGS, box=None)
+    for row in findings.rows:
+        table.add_row(*cells(row))
+    Console().print(table)
+    say(findings.recommendation)

@@ -1,0 +1,135 @@
+"""What defenses cost and buy: the same options are trained and attacked, and nothing is said that was not measured."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from samples import record
+
+from leakgauge.cli import main
+from leakgauge.core.errors import UsageError
+from leakgauge.core.statistics import wilson
+from leakgauge.core.types import Status
+from leakgauge.federation.evaluation import Accuracy
+from leakgauge.federation.running import Curve, Point
+from leakgauge.frontier.document import parse
+from leakgauge.frontier.finding import conclude
+from leakgauge.frontier.page import to_markdown, write_frontier
+from leakgauge.frontier.running import Measured
+
+DOCUMENT = {
+    "name": "small",
+    "data": {"name": "mnist", "part": "test"},
+    "victim": {"name": "mlp", "hidden": [16]},
+    "batch": 1,
+    "federation": {"clients": 4, "rounds": 80, "server": {"name": "sgd", "learning_rate": 0.5}},
+    "audits": {"seeds": 2, "criteria": {"candidates": 200}},
+    "attacks": {"analytic": "analytic", "nothing": "mean_image"},
+    "defenses": {
+        "none": {"": {}},
+        "noise": {"1": {"defenses": [{"name": "gaussian_noise", "sigma": 1.0}]}},
+        "rate": {"1e20": {"federation.server.learning_rate": 1e20}},
+        "batch": {"4": {"batch": 4}},
+    },
+}
+
+
+def test_a_defense_is_what_it_changes_in_training_and_audits_alike():
+    options = {option.name: option for option in parse(DOCUMENT).options}
+    assert list(options) == ["none", "noise 1", "rate 1e20", "batch 4"]
+    assert options["batch 4"].federation.parts.examples == options["batch 4"].audits["analytic"][0].parts.batch.size == 4
+    noise = options["noise 1"]
+    assert noise.federation.parts.defenses == noise.audits["nothing"][1].parts.defenses
+    assert [spec.parts.seed for spec in noise.audits["analytic"]] == [0, 1]
+    assert {spec.parts.threat.name for spec in noise.audits["analytic"]} == {"adaptive"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"defenses": {}}, "defenses: got {}, expected a mapping from a name to its strengths"),
+        ({"defenses": {"noise": 3}}, "defenses.noise: got 3, expected a mapping from a strength"),
+        ({"defenses": {"noise": {"1": []}}}, "defenses.noise.1: got []"),
+        ({"defenses": {"noise": {"1": {"defenses": ["nois"]}}}}, "at noise 1: defenses.0: "),
+        ({"attacks": {}}, "attacks: got {}"),
+        ({"audits": {"seeds": 0}}, "audits.seeds: got 0, expected a number >= 1"),
+        ({"audits": {"seed": 1}}, "audits.seed: got 1, but there is no such setting; did you mean 'seeds'"),
+        ({"federation": {"round": 1}}, "federation.round: got 1, but there is no such setting; did you mean 'rounds'"),
+        ({"batches": 1}, "batches: got 1, but a frontier has no such setting; did you mean 'batch'"),
+    ],
+)
+def test_what_is_wrong_is_told(changes, words):
+    with pytest.raises(UsageError) as told:
+        parse({**DOCUMENT, **changes})
+    assert words in str(told.value)
+
+
+def measured(option, accuracy, outcomes, psnr, status=Status.OK):
+    records = []
+    for place, (outcome, value) in enumerate(zip(outcomes, psnr, strict=True)):
+        one = record(f"{option.name}-{place}")
+        trials = {name: replace(trial, scores={"psnr": (value, None)}) for name, trial in one.trials.items()}
+        records.append((replace(one, verdict=replace(one.verdict, outcome=outcome), trials=trials),))
+    points = (Point(80, Accuracy(0.1, accuracy), 0.5),)
+    return Measured(option, Curve(points, status), 200, tuple(records))
+
+
+LEAK, NONE, DOUBT = "leaks", "no leak found by these attacks", "inconclusive"
+
+
+def test_who_is_beaten_and_what_is_recommended():
+    frontier = parse(DOCUMENT)
+    none, noise, diverged, batch = frontier.options
+    found = conclude(
+        frontier,
+        [
+            measured(none, 0.9, [LEAK, LEAK], [40.0, 30.0]),
+            measured(noise, 0.8, [NONE, NONE], [8.0, 9.0]),
+            measured(diverged, 0.9, [NONE, NONE], [8.0, 9.0], status=Status.DIVERGED),
+            measured(batch, 0.7, [NONE, DOUBT], [10.0, 9.0]),
+        ],
+        command="leakgauge frontier",
+    )
+    assert [row.is_best for row in found.rows] == [True, True, False, False]
+    assert [(row.leaked, row.undecided) for row in found.rows] == [(2, 0), (0, 0), (0, 0), (0, 1)]
+    assert found.rows[0].accuracy_interval == wilson(180, 200)
+    assert found.rows[2].accuracy is None
+    assert found.recommendation.startswith("noise 1: of the 1 options behind which these attacks found nothing in 2 updates")
+    assert "up to 66% of all may still leak" in found.recommendation
+    assert "diverged" in to_markdown(found)
+    leaky = conclude(frontier, [measured(one, 0.9, [LEAK], [30.0]) for one in frontier.options], command="")
+    assert "none can be recommended" in leaky.recommendation
+
+
+def test_the_page_has_a_row_and_a_mark_for_every_option(tmp_path):
+    frontier = parse(DOCUMENT)
+    found = conclude(
+        frontier, [measured(one, 0.5, [NONE, LEAK], [8.0, 9.0]) for one in frontier.options], command="leakgauge frontier <b>"
+    )
+    page = write_frontier(found, tmp_path).read_text()
+    for option in frontier.options:
+        assert page.count(f">{option.name}<") == 2, "in the plot and in the table"
+    assert "<b>" not in page
+    assert "<script" not in page
+    assert json.loads((tmp_path / "frontier.json").read_text())["rows"][0]["leaked"] == 1
+
+
+def test_a_file_is_measured_and_measured_once(tmp_path, capsys, monkeypatch):
+    from leakgauge.spec.reading import write_yaml
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(write_yaml(DOCUMENT))
+    for _ in range(2):
+        with pytest.raises(SystemExit) as end:
+            main(["frontier", "small.yaml", "--workers", "2"])
+        assert end.value.code == 0
+    told = capsys.readouterr().out
+    rows = {row["name"]: row for row in json.loads((tmp_path / "leakgauge-frontier/frontier.json").read_text())["rows"]}
+    assert rows["none"]["leaked"] == 2, "one example leaves an MLP as it is"
+    assert rows["noise 1"]["leaked"] == 0
+    assert rows["none"]["psnr"] > 60 > 20 > rows["noise 1"]["psnr"]
+    assert rows["rate 1e20"]["accuracy"] is None
+    assert rows["none"]["accuracy"] > 0.2
+    assert "diverged" in told
+    audits = 3 * 2 * 2  # the rate of the server changes no audit
+    assert len(list((tmp_path / "leakgauge-frontier/audits").iterdir())) == audits
