@@ -50,9 +50,10 @@ def batch(inputs=IMAGES, count=3, seed=1):
 
 
 def test_every_registered_victim_loads_and_is_tested():
-    for entry in entries("victim").values():
-        entry.load()().build(CIFAR, rng=stream(0))
-    assert set(entries("victim")) <= set(VICTIMS)
+    registered = set(entries("victim")) - {"checkpoint"}  # which is no architecture, but a file (see test_federation.py)
+    for name in registered:
+        entries("victim")[name].load()().build(CIFAR, rng=stream(0))
+    assert registered <= set(VICTIMS)
 
 
 @every_victim
