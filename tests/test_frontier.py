@@ -1,13 +1,16 @@
 """What defenses cost and buy: the same options are trained and attacked, and nothing is said that was not measured."""
 
 import json
+import math
+import sys
 from dataclasses import replace
 
 import pytest
 from samples import record
 
 from leakgauge.cli import main
-from leakgauge.core.errors import UsageError
+from leakgauge.core.accounting import privacy_loss
+from leakgauge.core.errors import MissingExtra, UsageError
 from leakgauge.core.statistics import wilson
 from leakgauge.core.types import Status
 from leakgauge.federation.evaluation import Accuracy
@@ -15,6 +18,7 @@ from leakgauge.federation.running import Curve, Point
 from leakgauge.frontier.document import parse
 from leakgauge.frontier.finding import conclude
 from leakgauge.frontier.page import to_markdown, write_frontier
+from leakgauge.frontier.privacy import guaranteed
 from leakgauge.frontier.running import Measured
 
 DOCUMENT = {
@@ -99,6 +103,35 @@ def test_who_is_beaten_and_what_is_recommended():
     assert "diverged" in to_markdown(found)
     leaky = conclude(frontier, [measured(one, 0.9, [LEAK], [30.0]) for one in frontier.options], command="")
     assert "none can be recommended" in leaky.recommendation
+
+
+def test_a_guarantee_is_that_of_the_client_whose_examples_are_used_most():
+    defended = {"dp": {"1": {"defenses": [{"name": "dp_sgd", "noise_multiplier": 1.0}], "batch": 2}}}
+    (gradient,) = parse({**DOCUMENT, "defenses": defended}).options
+    local = {"name": "fedavg", "epochs": 3, "batch_size": 5}
+    (trained,) = parse({**DOCUMENT, "client": local, "defenses": {"dp": {"1": {**defended["dp"]["1"], "batch": 15}}}}).options
+    assert guaranteed(gradient, [300, 200]) == privacy_loss(1.0, 2 / 200, 80, 1e-5)
+    assert guaranteed(trained, [300, 200]) == privacy_loss(1.0, 5 / 200, 80 * 3 * 3, 1e-5)
+    assert guaranteed(parse(DOCUMENT).options[1], [300, 200]) is None
+
+
+def test_the_privacy_loss_is_that_of_the_gaussian_mechanism():
+    """Without sampling the order a of Rényi has the loss T a / (2 sigma^2); the conversion is that of Canonne et al. (2020)."""
+    sigma, steps, delta = 2.0, 10, 1e-5
+    orders = [1 + step / 10 for step in range(1, 100)] + list(range(12, 64))
+    expected = min(
+        steps * one / (2 * sigma**2) - (math.log(delta) + math.log(one)) / (one - 1) + math.log((one - 1) / one) for one in orders
+    )
+    assert privacy_loss(sigma, 1.0, steps, delta).epsilon == pytest.approx(expected, rel=1e-6)
+    assert privacy_loss(sigma, 0.1, steps, delta).epsilon < expected / 2
+    assert privacy_loss(0.0, 1.0, 1, delta).epsilon == math.inf
+
+
+def test_without_opacus_a_frontier_says_what_to_install_before_it_begins(monkeypatch):
+    monkeypatch.setitem(sys.modules, "opacus.accountants", None)
+    assert parse(DOCUMENT).options
+    with pytest.raises(MissingExtra, match=r"leakgauge\[accounting\]"):
+        parse({**DOCUMENT, "defenses": {"dp": {"1": {"defenses": ["dp_sgd"]}}}})
 
 
 def test_the_page_has_a_row_and_a_mark_for_every_option(tmp_path):

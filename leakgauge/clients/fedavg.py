@@ -59,11 +59,15 @@ class FedAvg:
         """
         if not isinstance(self.gradient, Noisy):
             return 0.0
-        sizes = [min(self.batch_size or examples, examples - start) for start in range(0, examples, self.batch_size or examples)]
-        squares = self.epochs * sum(self.gradient.deviation(size) ** 2 for size in sizes)
+        squares = sum(self.gradient.deviation(size) ** 2 for size in self.sizes(examples))
         if squares and not self.optimizer.is_plain:
             raise OutOfScope("noise in the gradients of an optimizer with a state has no simple density; choose a likelihood")
         return float(self.optimizer.learning_rate * squares**0.5)
+
+    def sizes(self, examples: int, /) -> list[int]:
+        """Return the sizes of all mini-batches, one after the other, of so many examples."""
+        size = self.batch_size or examples
+        return self.epochs * [min(size, examples - start) for start in range(0, examples, size)]
 
     def with_gradient(self, rule: GradientRule, /) -> Client:
         """Return this client with another gradient rule."""

@@ -244,6 +244,20 @@ class LocalTraining(Protocol):
         """What it trains with."""
         ...
 
+    def sizes(self, examples: int, /) -> list[int]:
+        """Return the sizes of all mini-batches, one after the other, where it trains on so many examples."""
+        ...
+
+
+@runtime_checkable
+class Accountable(Protocol):
+    """A gradient rule with a privacy loss: examples clipped one by one, and normal noise."""
+
+    @property
+    def noise_multiplier(self) -> float:
+        """The noise in a sum of gradients, as a multiple of what one example can add to it."""
+        ...
+
 
 @runtime_checkable
 class Owning(Protocol):

@@ -21,7 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from leakgauge.core.errors import UsageError, suggestion
+from leakgauge.core.abilities import Accountable
+from leakgauge.core.accounting import check_installed
+from leakgauge.core.errors import MissingExtra, UsageError, suggestion
 from leakgauge.spec import document, federating
 from leakgauge.spec.document import AuditSpec
 from leakgauge.spec.federating import FederationSpec
@@ -105,7 +107,12 @@ def _option(base: Mapping[str, Any], defense: str, strength: str, changes: Mappi
         own: dict[str, Any] = {**base, "defenses": []}
         for path, value in changes.items():
             own = put(own, path, value)
-        return Option(defense, strength, _federation(own), {name: _audits(own, name) for name in _attacks(own)})
+        federation = _federation(own)
+        if any(isinstance(one, Accountable) for one in federation.parts.defenses):
+            check_installed()  # and not after hours of training
+        return Option(defense, strength, federation, {name: _audits(own, name) for name in _attacks(own)})
+    except MissingExtra:
+        raise
     except UsageError as error:
         raise UsageError(f"at {defense} {strength}: {error}") from error
 

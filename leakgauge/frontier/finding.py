@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import final
 
+from leakgauge.core.accounting import PrivacyLoss
 from leakgauge.core.statistics import median_interval, wilson
 from leakgauge.frontier.document import Frontier
 from leakgauge.frontier.running import Measured
@@ -29,6 +30,7 @@ class Row:
     psnr: float
     psnr_interval: Interval | None
     seconds: float | None
+    privacy: PrivacyLoss | None
     is_best: bool  # no other option is at least as good in accuracy, leaks and PSNR, and better in one
 
 
@@ -76,6 +78,7 @@ def _row(one: Measured, *, is_best: bool) -> Row:
         psnr=median(one.psnr),
         psnr_interval=median_interval(one.psnr),
         seconds=one.seconds,
+        privacy=one.privacy,
         is_best=is_best,
     )
 

@@ -15,7 +15,16 @@ from leakgauge.report.numbers import DASH, duration, number, share
 from leakgauge.report.page import environment
 
 _INK, _LINE, _MUTED, _ACCENT = INKS
-HEADINGS = ("Option", "Accuracy", "Updates that leak", "Inconclusive", "Best PSNR of all attacks (dB)", "Time of a round", "")
+HEADINGS = (
+    "Option",
+    "Accuracy",
+    "Updates that leak",
+    "Inconclusive",
+    "Best PSNR of all attacks (dB)",
+    "Time of a round",
+    "Guarantee",
+    "",
+)
 
 
 def write_frontier(findings: Findings, folder: Path) -> Path:
@@ -45,6 +54,7 @@ def cells(row: Row) -> tuple[str, ...]:
         f"{row.undecided}",
         " ".join([number("psnr", row.psnr), *([_decibels(row.psnr_interval)] if row.psnr_interval else [])]),
         DASH if row.seconds is None else duration(row.seconds),
+        "" if row.privacy is None else f"ε = {row.privacy.epsilon:.3g} at δ = {row.privacy.delta:g}",
         "diverged" if row.accuracy is None else "not beaten by any other" if row.is_best else "",
     )
 

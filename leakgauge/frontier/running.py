@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import NamedTuple, final
 
 from leakgauge.auditing.record import ATTACK, Record
+from leakgauge.core.accounting import PrivacyLoss
 from leakgauge.core.errors import UsageError
 from leakgauge.executor import Listener, Runtime, execute, ignore, task_of
 from leakgauge.federation.running import Curve, run
 from leakgauge.frontier.document import Frontier, Option
+from leakgauge.frontier.privacy import guaranteed
 from leakgauge.results.store import Store
 from leakgauge.spec import federating, key
 
@@ -20,10 +22,11 @@ LEAKS = ("leaks", "partial leak")
 
 
 class Trained(NamedTuple):
-    """How a training went, and on how many examples its accuracy was measured."""
+    """How a training went, on how many examples its accuracy was measured, and what it guarantees."""
 
     curve: Curve
     tested: int
+    privacy: PrivacyLoss | None
 
 
 @final
@@ -35,6 +38,7 @@ class Measured:
     curve: Curve
     tested: int  # examples that the accuracy was measured on
     records: tuple[tuple[Record, ...], ...]  # by seed, one an attack
+    privacy: PrivacyLoss | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -77,7 +81,7 @@ def train(frontier: Frontier, out: Path, device: str, hear: Callable[[int], None
         federation, test = federating.prepare(spec, device)
         folder = out / FEDERATIONS / spec.key
         _, curve = run(federation, test, spec.rounds, every=spec.every, folder=folder, made={"federation": spec.key})
-        found.append(Trained(curve, len(test)))
+        found.append(Trained(curve, len(test), guaranteed(option, [len(share) for share in federation.shares])))
         hear(len(found))
     return tuple(found)
 
@@ -93,7 +97,7 @@ def audit(
         raise UsageError(message)
     found = {record.key: record for record in summary.records}
     return tuple(
-        Measured(option, one.curve, one.tested, _by_seed(option, found))
+        Measured(option, one.curve, one.tested, _by_seed(option, found), one.privacy)
         for option, one in zip(frontier.options, trained, strict=True)
     )
 
