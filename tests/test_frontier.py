@@ -3,19 +3,21 @@
 import json
 import math
 import sys
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 from samples import record
 
 from leakgauge.cli import main
+from leakgauge.cli.frontier import EXAMPLE
 from leakgauge.core.accounting import privacy_loss
 from leakgauge.core.errors import MissingExtra, UsageError
 from leakgauge.core.statistics import wilson
 from leakgauge.core.types import Status
 from leakgauge.federation.evaluation import Accuracy
 from leakgauge.federation.running import Curve, Point
-from leakgauge.frontier.document import parse
+from leakgauge.frontier.document import load, parse
 from leakgauge.frontier.finding import conclude
 from leakgauge.frontier.page import to_markdown, write_frontier
 from leakgauge.frontier.privacy import guaranteed
@@ -46,6 +48,12 @@ def test_a_defense_is_what_it_changes_in_training_and_audits_alike():
     assert noise.federation.parts.defenses == noise.audits["nothing"][1].parts.defenses
     assert [spec.parts.seed for spec in noise.audits["analytic"]] == [0, 1]
     assert {spec.parts.threat.name for spec in noise.audits["analytic"]} == {"adaptive"}
+
+
+def test_the_example_that_comes_along_has_ten_defenses_at_three_strengths():
+    strengths = Counter(option.defense for option in load(EXAMPLE).options)
+    assert sum(count >= 3 for count in strengths.values()) >= 10
+    assert strengths["none"] == 1
 
 
 @pytest.mark.parametrize(
