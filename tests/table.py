@@ -62,7 +62,7 @@ from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.replays.surrogate import Surrogate
 from leakgauge.attacks.replays.undefended import Undefended
-from leakgauge.attacks.replays.unlocking import Unlocking
+from leakgauge.attacks.replays.unlocking import Forging, Unlocking
 from leakgauge.attacks.replays.unrolled import Unrolled
 from leakgauge.attacks.scale_free import scale_free
 from leakgauge.attacks.searches import adam as adam_search
@@ -315,6 +315,8 @@ TABLE = [
     Row("replay", "unrolled", Unrolled(steps=2), {"client": FedAvg(epochs=2)}),
     Row("replay", "unrolled", Unrolled(steps=3, batch_size=1, optimizer=SGD(momentum=0.9)), {"client": FedAvg(epochs=2)}),
     Row("replay", "bottleneck", Bottleneck(), {"victim": BOTTLENECKED}),
+    Row("replay", "unlocking", Unlocking(searched=False), {"victim": LOCKED, "client": FedSGD(batchnorm="train")}),
+    Row("replay", "unlocking", Unlocking(forging=Forging(steps=5)), {"victim": LOCKED, "client": FedSGD(batchnorm="train")}),
     Row("replay", "unlocking", Unlocking(), {"victim": LOCKED, "client": FedSGD(batchnorm="train")}),
     Row("search", "lbfgs", LBFGS(steps=10)),
     Row("search", "lbfgs", LBFGS(steps=3, line_search="strong_wolfe")),

@@ -9,19 +9,21 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from leakgauge.attacks.forging import biases, forge
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.matching import Matching
-from leakgauge.attacks.replays.unlocking import Unlocking
+from leakgauge.attacks.replays.unlocking import Forging, Unlocking
 from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.spaces.pixels import Pixels
+from leakgauge.auditing.training import Training, train
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.core.errors import UsageError
 from leakgauge.core.lock import Factors, factors, locks, opened, private
 from leakgauge.core.rng import stream
 from leakgauge.core.threat import ADAPTIVE, INFORMED, observe
-from leakgauge.core.types import Batch, Inputs
+from leakgauge.core.types import Batch, Capability, Inputs
 from leakgauge.defenses.key_lock import KeyLock
 from leakgauge.testing import sample
 from leakgauge.victims.cnn import CNN
@@ -179,6 +181,30 @@ def test_the_factors_join_the_search():
     assert starts[0].shape == (2, 3)
     assert not torch.equal(*starts)
     assert float(found.losses.min()) < 0.1 * float(Gaussian()(Unlocking()(seen, batch), seen.update.delta))
+
+
+def test_forged_factors_give_a_trained_model_its_accuracy_back():
+    x = torch.rand(240, *INPUTS.shape, generator=stream(0, "x"))
+    data = Batch(x, (x[:, 0].mean(dim=(1, 2)) * 1e6).long() % 4)
+    data = Batch((x * 0.3 + functional.one_hot(data.y, 4)[:, :3, None, None] * 0.7).clamp(0, 1), data.y)
+    model = train(build(activation="relu"), data[:200], Training(steps=300, learning_rate=0.1), rng=stream(0))
+    seen = observe(model, data[200:202], client=TRAIN, defenses=[KeyLock()], threat=INFORMED, public=data[202:226], rng=stream(0))
+    test = data[226:]
+
+    def share(one):
+        return float((one.logits(test.x).argmax(1) == test.y).float().mean())
+
+    start = {"0.lock": torch.stack([torch.ones(3), 0.1 * torch.ones(3)])}
+    forged = forge(seen.model, seen.public, start, steps=200, learning_rate=0.05, rng=stream(0))
+    assert share(model) > 0.9
+    assert share(seen.model) < 0.6
+    assert share(opened(seen.model, biases(seen.model, forged))) > 0.9 * share(model)
+    unlocking = Unlocking(forging=Forging(), searched=False)
+    assert unlocking.needs >= {Capability.PUBLIC_DATA}
+    fixed = unlocking.fixed(seen).replay
+    torch.testing.assert_close(fixed(seen, test[:2])["3.weight"], unlocking(seen, test[:2])["3.weight"])
+    with pytest.raises(UsageError, match="does not grant public_data"):
+        unlocking.fixed(replace(seen, public=None))
 
 
 # What does not fit

@@ -12,12 +12,24 @@ from typing import final
 import torch
 from torch import Tensor
 
+from leakgauge.attacks.forging import biases, forge
 from leakgauge.attacks.replays.one_gradient import OneGradient
-from leakgauge.core.algorithm import NonNegative, Positive, algorithm
-from leakgauge.core.lock import Factors, KeyLock, locks, opened
+from leakgauge.core.abilities import Fixed
+from leakgauge.core.algorithm import Count, NonNegative, Positive, algorithm
+from leakgauge.core.errors import UsageError
+from leakgauge.core.lock import locks, opened
 from leakgauge.core.protocols import Point, Replay
 from leakgauge.core.rng import normal_like, stream
-from leakgauge.core.types import Batch, Capability, Observation, Params
+from leakgauge.core.types import Batch, Capability, Observation, Params, Rng
+
+
+@final
+@algorithm
+class Forging:
+    """Fits the factors to the public data first, for `steps` of Adam (see `leakgauge.attacks.forging`)."""
+
+    steps: Count = 200
+    learning_rate: Positive = 0.05
 
 
 @final
@@ -26,25 +38,31 @@ class Unlocking:
     """Another replay, through locks whose factors are unknown.
 
     The factors start from `gamma` and `beta` in every channel in the first restart, and in the others from numbers whose logarithms
-    are normal around those, `spread` wide; they move `pace` times as fast as the examples. Where they are not `searched`, the locks
-    are a guess: factors drawn like those of a further restart, which stay.
+    are normal around those, `spread` wide; with `forging`, from there they are first fitted to the public data. In the search they
+    move `pace` times as fast as the examples. Where they are not `searched`, the locks stay as they start: with `forging` as it
+    leaves them, else as in a further restart, which is a guess.
     """
 
     replay: Replay = OneGradient(batchnorm="train")
     gamma: Positive = 1.0
     beta: Positive = 0.1
     spread: NonNegative = 0.5
+    forging: Forging | None = None
     pace: Positive = 1.0
     searched: bool = True
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """What the replay needs."""
-        return self.replay.needs
+        """What the replay needs, and PUBLIC_DATA for forging."""
+        return self.replay.needs | (frozenset({Capability.PUBLIC_DATA}) if self.forging else frozenset())
 
     def __call__(self, seen: Observation, batch: Batch, /) -> Params:
         """Return the update of the candidate with locks as they are before a search."""
-        return self.at(self._start(seen, 1 if not self.searched else 0))(seen, batch)
+        return self.at(self._start(seen, 0 if self.searched or self.forging else _GUESS))(seen, batch)
+
+    def fixed(self, seen: Observation, /) -> Fixed:
+        """Return the replay through locks as they stay, where they are not searched."""
+        return Fixed(self if self.searched else self.at(self._start(seen, 0 if self.forging else _GUESS)), {})
 
     def unknowns(self, seen: Observation, /, *, restart: int) -> Point:
         """Return where the factors start, by lock, [2, channels]; nothing where they are not searched.
@@ -55,17 +73,12 @@ class Unlocking:
 
     def at(self, point: Point, /) -> Replay:
         """Return the replay through locks with the factors of a point."""
-        own = {name.removeprefix(_LOCK): value for name, value in point.items() if name.startswith(_LOCK)}
+        own = {name.removeprefix(_LOCK): self.pace * value for name, value in point.items() if name.startswith(_LOCK)}
         return _Opened(self, own) if own else self
 
     def remarks(self, start: Point, end: Point, /) -> tuple[str, ...]:
         """Nothing: all factors are possible."""
         return ()
-
-    def biases(self, lock: KeyLock, unknown: Tensor) -> Factors:
-        """Return what stands before a lock's activation; of a ReLU, nothing below 0, where it would have no derivative."""
-        moved = self.pace * unknown
-        return Factors(*(moved.abs() if lock.activation == "relu" else moved))
 
     def _start(self, seen: Observation, restart: int) -> Point:
         found = {}
@@ -74,10 +87,15 @@ class Unlocking:
             start = torch.stack([torch.full_like(like, self.gamma), torch.full_like(like, self.beta)])
             if restart:
                 start = start * (self.spread * normal_like(start, stream(restart, "unlocking", name))).exp()
-            if lock.activation == "sigmoid":
-                start = start.clamp_max(_MOST).logit()
-            found[_LOCK + name] = start / self.pace
-        return found
+            found[name] = start.clamp_max(_MOST).logit() if lock.activation == "sigmoid" else start
+        if self.forging is not None:
+            found = self._forged(seen, found, self.forging, stream(restart, "forging"))
+        return {_LOCK + name: value / self.pace for name, value in found.items()}
+
+    def _forged(self, seen: Observation, start: Point, forging: Forging, rng: Rng) -> dict[str, Tensor]:
+        if seen.public is None:
+            raise UsageError("threat: does not grant public_data, which forging needs; choose informed or wider")
+        return forge(seen.model, seen.public, start, steps=forging.steps, learning_rate=forging.learning_rate, rng=rng)
 
 
 @final
@@ -91,11 +109,11 @@ class _Opened:
         return self.unlocking.needs
 
     def __call__(self, seen: Observation, batch: Batch, /) -> Params:
-        found = locks(seen.model)
-        biases = {name: self.unlocking.biases(found[name], value) for name, value in self.factors.items()}
-        return self.unlocking.replay(replace(seen, model=opened(seen.model, biases)), batch)
+        return self.unlocking.replay(replace(seen, model=opened(seen.model, biases(seen.model, self.factors))), batch)
 
 
 _LOCK = "lock "
+_GUESS = 1
+"""The restart whose start is the guess."""
 _MOST = 0.99
 """Of a factor behind a sigmoid, where a search starts."""
