@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -88,7 +89,9 @@ def _attention() -> Finding:
 def _extras() -> Iterator[Finding]:
     for extra, module in EXTRAS.items():
         try:
-            importlib.import_module(module)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what is out of date in others' code, nothing follows here
+                importlib.import_module(module)
         except ImportError:
             yield Finding(f"extra {extra}", "absent", f"pip install 'leakgauge[{extra}]'")
         except (RuntimeError, OSError) as error:  # torchvision built for another torch raises at its import
