@@ -54,14 +54,15 @@ def conclude(frontier: Frontier, measured: Sequence[Measured], *, command: str) 
 
 
 def _method(one: Measured) -> str:
-    """How it was measured, by the first option: what others change, their names say."""
+    """How it was measured, by the first option."""
     federation, audits = one.option.federation, one.option.audits
     first = next(iter(audits.values()))[0]
     return (
         f"Accuracy is that on {one.tested} examples that nobody trained on, after {federation.rounds} rounds over "
-        f"{federation.parts.clients} clients, with what clients keep to themselves. Each option was attacked in {len(one.records)} "
-        f"updates of {first.parts.batch.size} examples by {', '.join(audits)}, the adversary being {first.parts.threat.name!r}; an "
-        "update leaks if one of them finds a leak, whole or in part, and PSNR is the best of all."
+        f"{federation.parts.clients} clients; where these keep something to themselves, the mean over up to three of them. The "
+        f"first option was attacked in {len(one.records)} updates of {first.parts.batch.size} examples by {', '.join(audits)}, the "
+        f"adversary being {first.parts.threat.name!r}; an update leaks if one of them finds a leak, whole or in part, and PSNR is "
+        "the best of all."
     )
 
 

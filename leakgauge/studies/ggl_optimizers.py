@@ -7,10 +7,12 @@ from functools import partial
 
 from leakgauge.auditing.record import FLOOR
 from leakgauge.studies.ggl import BASE, DEFENSES, GGL, NONE, SOTERIA, SPARSE
-from leakgauge.studies.ggl_settings import SETTINGS
+from leakgauge.studies.ggl_settings import SETTINGS, UNTUNED
 from leakgauge.studying import Block, Changes, Claim, Level, Results, Statistic, Study, View, levels
 
 BUDGET = 1_000
+_UNTUNED = tuple(f"{GGL} under {one}" for one in (NONE, SPARSE, SOTERIA) if f"{GGL} under {one}" in UNTUNED)
+_ATTACK = {"name": "ggl", "regularizer": "density"}
 SEEDS = range(400, 412)
 ADAM, TURBO, CMA = "Adam", "TuRBO", "CMA-ES"
 SEARCHES: Mapping[Level, Changes] = {
@@ -29,7 +31,7 @@ def weighed(point: Mapping[str, Level]) -> Changes:
 
 EQUAL = Block(
     name="equal",
-    base={**BASE, "attack": "ggl", "controls": ["floor"]},
+    base={**BASE, "attack": _ATTACK, "controls": ["floor"]},
     factors={
         "defense": {name: DEFENSES[name] for name in (NONE, SPARSE, SOTERIA)},
         "search": SEARCHES,
@@ -40,7 +42,7 @@ EQUAL = Block(
 )
 LONGER = Block(
     name="budget",
-    base={**BASE, "attack": {"name": "ggl", "search": {"name": "cma_es", "budget": BUDGET}}},
+    base={**BASE, "attack": {**_ATTACK, "search": {"name": "cma_es", "budget": BUDGET}}},
     factors={
         "defense": {name: DEFENSES[name] for name in (NONE, SOTERIA)},
         "candidates": BUDGETS,
@@ -74,7 +76,8 @@ STUDY = Study(
         "One seed is one fresh network, one image and one start. Adam, TuRBO and CMA-ES minimize the same objective, that of "
         f"GGL, with {BUDGET:,} candidates each: of every candidate the gradient of the model is compared with the update, and "
         "Adam takes a derivative of that besides, which costs it two to three times the time. The paper gives CMA-ES 800 steps "
-        "of 50; its released code, 25,000 candidates, which are the longer run here."
+        "of 50; its released code, 25,000 candidates, which are the longer run here. The weight of a code's density is that which "
+        "GGL was tuned to for the study ggl." + (f" Not tuned yet: {', '.join(_UNTUNED)}." if _UNTUNED else "")
     ),
     blocks=(EQUAL, LONGER),
     views=(
