@@ -120,6 +120,7 @@ from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP
 from leakgauge.victims.precode import Precode
 from leakgauge.victims.resnet import ResNet, resnet18, resnet20
+from leakgauge.victims.vgg import VGG, vgg11
 from leakgauge.victims.vit import ViT
 
 torch.set_num_threads(1)  # tests run side by side
@@ -346,6 +347,8 @@ TABLE = [
     Row("victim", "resnet", ResNet(blocks=(1, 1), widths=(4, 8))),
     Row("victim", "resnet18", resnet18(width=4)),
     Row("victim", "resnet20", resnet20(width=4)),
+    Row("victim", "vgg", VGG(blocks=(1, 2), widths=(3, 4), batchnorm=True)),
+    Row("victim", "vgg11", vgg11(width=1)),
     Row("victim", "vit", ViT(dim=8, depth=1, heads=2)),
 ]
 

@@ -17,9 +17,26 @@ from leakgauge.core import registry
 from leakgauge.core.abilities import Limited
 from leakgauge.core.errors import UsageError
 from leakgauge.core.statistics import mean_interval
+from leakgauge.core.types import Status
+from leakgauge.federation.evaluation import Accuracy
+from leakgauge.federation.running import Curve, Point
 from leakgauge.report.curves import curves
 from leakgauge.report.study import render_study, to_markdown, write_study
-from leakgauge.studying import Block, Claim, LeftOut, Results, Statistic, Study, Unsettled, View, cases, conclude, levels
+from leakgauge.studying import (
+    ROUND,
+    Block,
+    Claim,
+    LeftOut,
+    Results,
+    Statistic,
+    Study,
+    Unsettled,
+    View,
+    cases,
+    conclude,
+    levels,
+    trainings,
+)
 from leakgauge.studying.results import worst_of
 
 BASE = {"data": {"name": "photographs", "size": 32}, "batch": {"size": 2}, "victim": "lenet", "attack": "dlg"}
@@ -483,3 +500,110 @@ def test_every_shipped_study_is_sound(name, is_quick):
     empty = concluded(made, found, {}, is_quick=is_quick)
     assert {claim.result for claim in empty.claims} <= {"cannot tell", "left out"}
     render_study(findings), render_study(empty)
+
+
+# Trainings
+
+LOCKS = {"name": "key_locked", "victim": {"name": "cnn", "width": 2, "hidden": 4}, "length": 8}
+SCHOOL = Block(
+    name="training",
+    base={"data": {"name": "photographs", "size": 32}, "victim": LOCKS, "clients": 2, "rounds": 20, "client": "fedsgd"},
+    factors={
+        "lock": {"kept": {"defenses": ["key_lock"]}, "none": {"victim": LOCKS["victim"]}},
+        "seed": levels("seed", range(3)),
+    },
+    quick={"seed": (0,)},
+    briefly={"rounds": 2, "every": 1, "client": {"name": "fedsgd", "batchnorm": "train"}},
+)
+BY_ROUND = View(title="Accuracy by round", block="training", x=ROUND, by="lock", score="client_accuracy", statistic="mean")
+BY_LOCK = View(title="With a wrong key", block="training", x="lock", score="server_accuracy", statistic="mean")
+COST = Claim(
+    text="A lock costs at most 2 points",
+    measure=lambda found: found.trained("training", {"lock": "none"}).minus(found.trained("training", {"lock": "kept"})).times(100),
+    at_most=2.0,
+    unit="points",
+)
+SCHOOLED = Study(question="?", blocks=(BLOCK,), trainings=(SCHOOL,), views=(VIEW, BY_ROUND, BY_LOCK), claims=(COST,))
+
+
+def curve(course, *, server=0.1):
+    kept = course.levels["lock"] == "kept"
+    best = 0.6 + 0.1 * course.levels["seed"] - 0.01 * (1 + course.levels["seed"]) * kept
+    return Curve(
+        tuple(Point(number, Accuracy(server, best - (20 - number) / 100, 0.1 if kept else None), 2.0) for number in (10, 20))
+    )
+
+
+def test_trainings_are_compared_in_pairs_and_shown_by_round():
+    courses, found = trainings(SCHOOLED), cases(SCHOOLED)
+    assert len({one.key for one in courses}) == 6
+    curves = {one.key: curve(one) for one in courses}
+    findings = conclude("?", SCHOOLED, found, records(found), is_quick=False, command="", courses=courses, curves=curves)
+    (cost,) = findings.claims
+    assert cost.result == "too few to tell"
+    assert (cost.measured.value, cost.measured.count) == (pytest.approx(2.0), 3)
+    low, high = mean_interval([1.0, 2.0, 3.0])
+    assert cost.measured.interval == (pytest.approx(low), pytest.approx(high))
+    by_round, by_lock = findings.tables[1:]
+    assert (by_round.levels, [one.label for one in by_round.series]) == ((10, 20), ["kept", "none"])
+    assert [cell.statistic.value for cell in by_round.series[1].cells] == pytest.approx([0.6, 0.7])
+    assert by_lock.series[0].cells[0].statistic == Statistic(pytest.approx(0.1), 3, (pytest.approx(0.1), pytest.approx(0.1)))
+    assert findings.seconds == sum(one.seconds for one in records(found).values()) + 6 * 20 * 2.0
+    page, text = render_study(findings), to_markdown(findings)
+    assert "12 audits and 6 trainings" in text
+    assert "| none | 60.0%" in text
+    assert "the number of trainings" in page
+
+
+def test_a_training_that_diverged_has_learned_nothing_and_one_that_is_missing_is_told():
+    courses = trainings(SCHOOLED)
+    curves = {one.key: curve(one) for one in courses}
+    curves[courses[0].key] = Curve(curves[courses[0].key].points[:1], Status.DIVERGED)
+    made = Results(SCHOOLED.every, (), {}, courses=courses, curves=curves)
+    assert made.trained("training", {"lock": "kept"}).values() == pytest.approx((0.0, 0.68, 0.77))
+    del curves[courses[1].key]
+    with pytest.raises(Unsettled, match="1 of 3 trainings missing: training, lock kept, seed 1"):
+        made.trained("training", {"lock": "kept"})
+    with pytest.raises(LeftOut):
+        Results(SCHOOLED.every, (), {}, is_quick=True, courses=courses, curves=curves).trained("training", {"seed": 2})
+    with pytest.raises(UsageError, match="no client keeps anything"):
+        Results(SCHOOLED.every, (), {}, courses=courses, curves=curves).trained("training", {"lock": "none"}).mean(
+            "stranger_accuracy"
+        )
+
+
+def test_an_override_changes_what_has_such_a_setting():
+    changes = ["rounds=30", "attack.restarts=7", "data=faces"]
+    assert {(one.spec.rounds, one.spec.config["data"]["name"]) for one in trainings(SCHOOLED, overrides=changes)} == {(30, "faces")}
+    dlg = [case.spec.config for case in cases(SCHOOLED, overrides=changes) if case.levels["attack"] == "DLG"]
+    assert {(one["attack"]["restarts"], one["data"]["name"]) for one in dlg} == {(7, "faces")}
+    with pytest.raises(UsageError, match="round"):
+        cases(SCHOOLED, overrides=["round=3"])
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (replace(BY_ROUND, score="psnr"), "got the mean of 'psnr', expected the mean of server_accuracy"),
+        (replace(BY_ROUND, statistic="median"), "got the median of 'client_accuracy'"),
+        (replace(VIEW, score="client_accuracy", statistic="mean"), "expected a score of audits"),
+        (replace(BY_ROUND, x="rounds"), "no factor is called 'rounds'"),
+        (replace(VIEW, x=ROUND), "no factor is called 'round'"),
+    ],
+)
+def test_a_view_of_trainings_shows_accuracies(view, words):
+    with pytest.raises(UsageError, match=words):
+        replace(SCHOOLED, views=(view,))
+
+
+def test_trainings_of_a_study_run_beside_its_audits_and_are_found_again(tmp_path, capsys, monkeypatch):
+    small = replace(SCHOOLED, blocks=(), views=(BY_ROUND, BY_LOCK))
+    monkeypatch.setattr("leakgauge.cli.studying._load", lambda name: small)
+    for _ in range(2):
+        with pytest.raises(SystemExit) as end:
+            main(["study", "small", "--quick", "--out", str(tmp_path), "--workers", "2"])
+        assert end.value.code == 0
+    told = json.loads((tmp_path / "study.json").read_text())
+    assert [(one["status"], len(one["points"])) for one in told["trainings"]] == [("ok", 2), ("ok", 2)]
+    assert all(point["accuracy"]["stranger"] is not None for point in told["trainings"][0]["points"])
+    assert "too few to tell" in capsys.readouterr().out

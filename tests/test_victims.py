@@ -19,6 +19,7 @@ from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP
 from leakgauge.victims.precode import Precode
 from leakgauge.victims.resnet import ResNet, resnet18, resnet20
+from leakgauge.victims.vgg import VGG, vgg11
 from leakgauge.victims.vit import ViT
 
 IMAGES = Inputs((3, 12, 16), 5, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
@@ -35,6 +36,8 @@ VICTIMS = {
     "resnet": ResNet(blocks=(1, 2), widths=(4, 8)),
     "resnet18": resnet18(width=4),
     "resnet20": resnet20(width=4),
+    "vgg": VGG(blocks=(1, 2), widths=(4, 8), batchnorm=True),
+    "vgg11": vgg11(width=2),
     "vit": ViT(dim=16, depth=2, heads=2),
 }
 every_victim = pytest.mark.parametrize("victim", VICTIMS.values(), ids=VICTIMS)
@@ -186,8 +189,8 @@ def test_lenet_is_the_one_of_dlg():
 
 @pytest.mark.parametrize(
     ("victim", "parameters"),
-    [(resnet18(), 11_173_962), (resnet20(), 272_474), (ConvNet(), 2_904_970)],
-    ids=["resnet18", "resnet20", "convnet"],
+    [(resnet18(), 11_173_962), (resnet20(), 272_474), (ConvNet(), 2_904_970), (vgg11(), 9_225_610)],
+    ids=["resnet18", "resnet20", "convnet", "vgg11"],
 )
 def test_sizes_are_those_of_the_literature(victim, parameters):
     assert sum(value.numel() for value in build(victim, CIFAR).params.values()) == parameters
@@ -222,6 +225,7 @@ def test_an_mlp_takes_inputs_of_any_shape():
         (lambda: ResNet(blocks=(1, 1), widths=(4,)), "ResNet.blocks"),
         (lambda: ResNet(blocks=(), widths=()), "ResNet.blocks"),
         (lambda: ResNet(blocks=(0,), widths=(4,)), "ResNet.blocks"),
+        (lambda: VGG(blocks=(1, 1), widths=(4,)), "VGG.blocks"),
         (lambda: MLP(hidden=(4, 0)), "MLP.hidden"),
         (lambda: MLP(activation="rleu"), "MLP.activation: got 'rleu'"),
         (lambda: ConvNet(width=0), "ConvNet.width"),

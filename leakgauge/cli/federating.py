@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leakgauge.cli.running import INTERRUPTED, Device, Settings
+from leakgauge.cli.running import Device, Settings, interruptible
 
 if TYPE_CHECKING:
     from leakgauge.federation.running import Curve
@@ -35,12 +35,8 @@ def federate(file: File, settings: Settings = None, out: Out = FOLDER, device: D
     federation, test = federating.prepare(spec, device)
     folder = out / spec.key
     made = {"federation": spec.key}
-    try:
-        with screen.steps(spec.rounds, "rounds") as hear:
-            _, curve = run(federation, test, spec.rounds, every=spec.every, folder=folder, made=made, hear=hear)
-    except KeyboardInterrupt:
-        typer.echo("interrupted: what is finished is kept; resume with the same command", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    with interruptible(), screen.steps(spec.rounds, "rounds") as hear:
+        _, curve = run(federation, test, spec.rounds, every=spec.every, folder=folder, made=made, hear=hear)
     _show(curve)
     screen.say(f"Checkpoints: {folder}")
     if curve.status != "ok":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leakgauge.cli.running import INTERRUPTED, Device, Settings, Timeout, Workers, runtime_for
+from leakgauge.cli.running import Device, Settings, Timeout, Workers, interruptible, runtime_for, train_all
 
 if TYPE_CHECKING:
     from leakgauge.frontier.finding import Findings
@@ -38,19 +38,14 @@ def frontier(
     from leakgauge.frontier.document import load
     from leakgauge.frontier.finding import conclude
     from leakgauge.frontier.page import write_frontier
-    from leakgauge.frontier.running import audit, train
+    from leakgauge.frontier.running import audit
 
     chosen = load(file, settings or ())
     audits = sum(len(specs) for option in chosen.options for specs in option.audits.values())
     runtime = runtime_for(device, workers, timeout, audits)
-    try:
-        with screen.steps(len(chosen.options), "trainings") as hear:
-            trained = train(chosen, out, runtime.device, hear)
-        with screen.progress(audits) as listener:
-            measured = audit(chosen, trained, out, runtime, listener)
-    except KeyboardInterrupt:
-        typer.echo("interrupted: what is finished is kept; resume with the same command", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    trained = train_all([option.federation for option in chosen.options], out, runtime)
+    with interruptible(), screen.progress(audits) as listener:
+        measured = audit(chosen, trained, out, runtime, listener)
     command = shlex.join(["leakgauge", "frontier", file.name, *(part for one in settings or () for part in ("--set", one))])
     findings = conclude(chosen, measured, command=command)
     _show(findings)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from leakgauge.executor import Runtime, Summary
+    from leakgauge.executor import Runtime, Summary, Trained
     from leakgauge.results.gate import Policy
     from leakgauge.spec import AuditSpec
+    from leakgauge.spec.federating import FederationSpec
 
 INCONCLUSIVE, USAGE, INTERRUPTED = 3, 2, 130
 
@@ -116,9 +118,26 @@ def execute_all(specs: Sequence[AuditSpec], out: Path, runtime: Runtime) -> Summ
     from leakgauge.executor import execute, task_of
     from leakgauge.results.store import Store
 
+    with interruptible(), screen.progress(len(specs)) as listener:
+        return execute(map(task_of, specs), Store(out), runtime, listener=listener)
+
+
+def train_all(specs: Sequence[FederationSpec], out: Path, runtime: Runtime) -> tuple[Trained, ...]:
+    """Run federated trainings with progress on stderr; an interrupt ends in its exit code."""
+    from leakgauge.cli import screen
+    from leakgauge.executor import train
+
+    if not specs:
+        return ()
+    with interruptible(), screen.steps(len(specs), "trainings") as hear:
+        return train(specs, out, runtime, hear)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Around work that can be gone on with: an interrupt says so, and ends in its exit code."""
     try:
-        with screen.progress(len(specs)) as listener:
-            return execute(map(task_of, specs), Store(out), runtime, listener=listener)
+        yield
     except KeyboardInterrupt:
         typer.echo("interrupted: what is finished is kept; resume with the same command", err=True)
         raise typer.Exit(INTERRUPTED) from None

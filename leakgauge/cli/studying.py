@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leakgauge.cli.running import USAGE, Device, Settings, Shard, Timeout, Workers, execute_all, runtime_for
+from leakgauge.cli.running import USAGE, Device, Settings, Shard, Timeout, Workers, execute_all, runtime_for, train_all
 
 if TYPE_CHECKING:
     from leakgauge.studying import Study
@@ -50,22 +50,28 @@ def study(
         _list()
         return
     from leakgauge.cli import screen
+    from leakgauge.executor import finished
     from leakgauge.report.study import write_study
     from leakgauge.results.store import Store
     from leakgauge.spec import sweep as sweeps
-    from leakgauge.studying import cases, conclude
+    from leakgauge.studying import cases, conclude, trainings
 
     chosen, changes = _load(name), [*_data(data), *(settings or ())]
     found = cases(chosen, is_quick=is_quick, overrides=changes)
+    courses = trainings(chosen, is_quick=is_quick, overrides=changes)
     specs = list({case.key: case.spec for case in found}.values())
-    part = specs if shard is None else sweeps.shard(specs, shard)
+    learned = list({one.key: one for one in courses}.values())
+    part, schooled = (specs, learned) if shard is None else (sweeps.shard(specs, shard), sweeps.shard(learned, shard))
     folder = FOLDER / name.replace(":", "-") if out is None else out
-    summary = execute_all(part, folder, runtime_for(device, workers, timeout, len(part)))
+    runtime = runtime_for(device, workers, timeout, len(part) + len(schooled))
+    train_all([one.spec for one in schooled], folder, runtime)
+    summary = execute_all(part, folder, runtime)
     store = Store(folder)
     there = set(store.keys())
     records = {case.key: store.load(case.key) for case in found if case.key in there}
+    curves = {one.key: curve for one in learned if (curve := finished(one.spec, folder))}
     command = _command(name, is_quick, data, settings or ())
-    findings = conclude(name, chosen, found, records, is_quick=is_quick, command=command)
+    findings = conclude(name, chosen, found, records, is_quick=is_quick, command=command, courses=courses, curves=curves)
     screen.show_findings(findings)
     screen.say(f"Page: {write_study(findings, folder)}")
     for message in summary.usage_errors:

@@ -27,8 +27,11 @@ if sys.platform != "win32":
 def context_for(runtime: Runtime) -> SpawnContext | ForkServerContext:
     """How workers come to be: as forks of a server that has imported what takes seconds, or each from nothing.
 
-    Forks are for audits on the CPU of a Linux machine. A GPU's driver does not survive a fork, nor do some libraries of macOS.
+    Forks are for work on the CPU of a Linux machine. A GPU's driver does not survive a fork, nor do some libraries of macOS.
     """
+    # Workers share the cores with each other and with whatever else runs: threads that spin while they wait, the default of
+    # OpenMP, made a step ten times slower on a busy machine. Read when torch is imported, by a worker or by the server.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if sys.platform == "linux" and device_named(runtime.device).type == "cpu":
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["leakgauge.executor.preload"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -63,9 +62,6 @@ def execute(tasks: Iterable[Task], store: Store, runtime: Runtime, *, listener: 
     """
     check_device(runtime.device)
     store.open()
-    # Workers share the cores with each other and with whatever else runs: threads that spin while they wait, the default of
-    # OpenMP, made a step ten times slower on a busy machine. Read when torch is imported, by a worker or by the server.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     wanted = {task.key: task for task in tasks}
     records: dict[str, Record] = {}
     usage_errors: dict[str, None] = {}

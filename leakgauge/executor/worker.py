@@ -39,7 +39,7 @@ def work(channel: Connection, environment: Mapping[str, str], payload: bytes) ->
     """Run the job in the payload and tell the channel how it ended. Its environment is that of whoever asks."""
     os.environ.clear()  # a server that was started earlier has the environment of its day
     os.environ.update(environment)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     try:
         # Made by the process that started this one and handed over its own pipe, as multiprocessing does with every argument: no
         # file and nothing from outside is ever unpickled.
@@ -69,10 +69,15 @@ class _Throttled:
             self.channel.send(share)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """End this process as soon as the one that wants it has ended, however that ended."""
+    threading.Thread(target=_outlive_nobody, daemon=True).start()
+
+
+def _outlive_nobody() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        parent.join()  # returns when the parent has ended, however it ended
+        parent.join()
         os._exit(1)
 
 

@@ -73,6 +73,18 @@ def run(
     return state, Curve(tuple(points))
 
 
+def finished(folder: Path, rounds: int) -> Curve | None:
+    """Return the curve of a training of so many rounds; None where it has not come to its end, well or not.
+
+    Raises UsageError for a folder whose curve cannot be read.
+    """
+    curve = _curve(folder)
+    points = tuple(point for point in curve.points if point.round <= rounds)
+    if points and points[-1].round == rounds:
+        return Curve(points)
+    return curve if curve.status == Status.DIVERGED else None
+
+
 def checkpoint(number: int) -> str:
     """The name of the file of the state after a number of rounds."""
     return f"round-{number:05d}{checkpoints.SUFFIX}"
@@ -80,7 +92,7 @@ def checkpoint(number: int) -> str:
 
 def _resumed(federation: Federation, folder: Path, made: dict[str, str], rounds: int) -> tuple[State, list[Point]]:
     """The latest state of so many rounds at most that is on disk together with its point, and the points up to there."""
-    points = [point for point in _points(folder) if point.round <= rounds]
+    points = [point for point in _curve(folder).points if point.round <= rounds]
     for point in reversed(points):
         path = folder / checkpoint(point.round)
         if not path.exists():
@@ -92,13 +104,15 @@ def _resumed(federation: Federation, folder: Path, made: dict[str, str], rounds:
     return start(federation), []
 
 
-def _points(folder: Path) -> list[Point]:
+def _curve(folder: Path) -> Curve:
+    """What is on disk of a curve."""
     path = folder / CURVE
     if not path.exists():
-        return []
+        return Curve(())
     try:
-        told = json.loads(path.read_text())["points"]
-        return [Point(one["round"], Accuracy(**one["accuracy"]), one["seconds"]) for one in told]
+        told = json.loads(path.read_text())
+        points = (Point(one["round"], Accuracy(**one["accuracy"]), one["seconds"]) for one in told["points"])
+        return Curve(tuple(points), Status(told["status"]))
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"out: {path} holds no curve ({error}), expected what federate has written; remove the folder") from error
 

@@ -1,32 +1,24 @@
-"""Measure every option: train with it, audit it, and keep what is finished."""
+"""Measure every option: what its training came to, and what audits find behind it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import final
 
 from leakgauge.auditing.record import ATTACK, Record
 from leakgauge.core.accounting import PrivacyLoss
 from leakgauge.core.errors import UsageError
-from leakgauge.executor import Listener, Runtime, execute, ignore, task_of
-from leakgauge.federation.running import Curve, run
+from leakgauge.executor import Listener, Runtime, Trained, execute, ignore, task_of
+from leakgauge.federation.running import Curve
 from leakgauge.frontier.document import Frontier, Option
 from leakgauge.frontier.privacy import guaranteed
 from leakgauge.results.store import Store
-from leakgauge.spec import federating, key
+from leakgauge.spec import key
 
-FEDERATIONS, AUDITS = "federations", "audits"
+AUDITS = "audits"
 LEAKS = ("leaks", "partial leak")
-
-
-class Trained(NamedTuple):
-    """How a training went, on how many examples its accuracy was measured, and what it guarantees."""
-
-    curve: Curve
-    tested: int
-    privacy: PrivacyLoss | None
 
 
 @final
@@ -70,35 +62,20 @@ class Measured:
         return tuple(max(each) for attacks in self.records for each in zip(*map(_psnr, attacks), strict=True))
 
 
-def train(frontier: Frontier, out: Path, device: str, hear: Callable[[int], None] = lambda _: None) -> tuple[Trained, ...]:
-    """Train with every option; what was finished in this folder before is not done again. `hear` is told how many are done.
-
-    Raises UsageError as the trainings do.
-    """
-    found: list[Trained] = []
-    for option in frontier.options:
-        spec = option.federation
-        federation, test = federating.prepare(spec, device)
-        folder = out / FEDERATIONS / spec.key
-        _, curve = run(federation, test, spec.rounds, every=spec.every, folder=folder, made={"federation": spec.key})
-        found.append(Trained(curve, len(test), guaranteed(option, [len(share) for share in federation.shares])))
-        hear(len(found))
-    return tuple(found)
-
-
 def audit(
     frontier: Frontier, trained: Sequence[Trained], out: Path, runtime: Runtime, listener: Listener = ignore
 ) -> tuple[Measured, ...]:
     """Audit every option, and return it with its training. Raises UsageError as the audits do."""
-    specs = [spec for option in frontier.options for audits in option.audits.values() for spec in audits]
+    options = frontier.options
+    specs = [spec for option in options for audits in option.audits.values() for spec in audits]
     tasks = {key(spec): task_of(spec) for spec in specs}
     summary = execute(list(tasks.values()), Store(out / AUDITS), runtime, listener=listener)
     for message in summary.usage_errors:
         raise UsageError(message)
     found = {record.key: record for record in summary.records}
     return tuple(
-        Measured(option, one.curve, one.tested, _by_seed(option, found), one.privacy)
-        for option, one in zip(frontier.options, trained, strict=True)
+        Measured(option, one.curve, one.tested, _by_seed(option, found), guaranteed(option, one.sizes))
+        for option, one in zip(options, trained, strict=True)
     )
 
 

@@ -52,7 +52,7 @@ def curves(table: Table, anchor: str) -> str:
             axes.set_xscale("log")
             axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(places, [level if isinstance(level, str) else f"{level:g}" for level in table.levels])
-        if view.statistic == "share" or view.score in ("label_accuracy", "identified"):
+        if view.is_share:
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
             axes.set_ylim(-0.04, 1.04)
         axes.set_xlabel(view.x, color=_MUTED)

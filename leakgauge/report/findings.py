@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from leakgauge.auditing.record import TRAINED
-from leakgauge.report.numbers import DASH, duration, number, plural, share, significant
+from leakgauge.report.numbers import DASH, duration, number, percentage, plural, share, significant
 from leakgauge.report.words import METRICS
-from leakgauge.studying import Cell, Findings, Judgment, Level, Ruling, Statistic, Table, View
+from leakgauge.studying import ACCURACIES, Cell, Findings, Judgment, Level, Ruling, Statistic, Table, View
 
 TONES: dict[Ruling, str] = {
     "holds": "calm",
@@ -57,10 +57,12 @@ def caption(table: Table) -> str:
     fixed = "".join(f" {factor.capitalize()}: {label}." for factor, label in view.only.items())
     lost = sum(cell.blank for series in table.series for cell in series.cells)
     away = sum(cell.missing for series in table.series for cell in series.cells)
+    is_trained = view.score in ACCURACIES
+    counted = "trainings" if is_trained else "scores"
     notes = [
-        f"{what[view.statistic]}, with a 95% interval where there is one, and the number of scores.{fixed}",
+        f"{what[view.statistic]}, with a 95% interval where there is one, and the number of {counted}.{fixed}",
         f"{plural(lost, 'audit')} ended without a guess and count with the worst score." if lost else "",
-        f"{plural(away, 'audit')} have not run and are not counted." if away else "",
+        f"{plural(away, 'training' if is_trained else 'audit')} have not run and are not counted." if away else "",
         view.note,
     ]
     return " ".join(filter(None, notes))
@@ -70,9 +72,11 @@ def made(findings: Findings) -> str:
     """How the findings came about."""
     versions = sorted({", ".join(f"{name} {value}" for name, value in one.items()) for one in findings.environments})
     count = len({audit.key for audit in findings.audits})
+    trained = len({one.key for one in findings.trainings})
+    work = [*([plural(count, "audit")] if count else []), *([plural(trained, "training")] if trained else [])]
     return " ".join(
         [
-            f"{plural(count, 'audit')} on {', '.join(findings.data)}, {duration(findings.seconds)} of work in all"
+            f"{' and '.join(work)} on {', '.join(findings.data)}, {duration(findings.seconds)} of work in all"
             f"{' (the short run)' if findings.is_quick else ''}.",
             *(f"With {one}." for one in versions),
         ]
@@ -90,7 +94,7 @@ def value(cell: Cell, view: View) -> str:
 
 
 def detail(cell: Cell, view: View) -> str:
-    """The interval of a cell, how many scores are behind it, and how many audits are not."""
+    """The interval of a cell, how many scores are behind it, and how many points are not."""
     if cell.statistic is None:
         return "not run" if cell.missing else ""
     away = [f"{cell.blank} without a guess" if cell.blank else "", f"{cell.missing} missing" if cell.missing else ""]
@@ -104,9 +108,9 @@ def _score(view: View) -> str:
 
 
 def _number(view: View, value: float) -> str:
-    return (
-        share(value) if view.statistic == "share" or view.score in ("label_accuracy", "identified") else number(view.score, value)
-    )
+    if view.score in ACCURACIES:
+        return percentage(value)
+    return share(value) if view.is_share else number(view.score, value)
 
 
 def _figure(value: float) -> str:

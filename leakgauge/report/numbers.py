@@ -77,6 +77,11 @@ def share(value: float) -> str:
     return f"{100 * value:.0f}%"
 
 
+def percentage(value: float) -> str:
+    """A share of very many as a percentage, to a tenth."""
+    return f"{100 * value:.1f}%"
+
+
 def p_value(value: float) -> str:
     """A p-value to two digits, never as zero."""
     return "p < 0.0001" if value < 1e-4 else f"p = {value:.2g}"

@@ -87,13 +87,18 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> FederationSpec:
 
 def parse(document: Mapping[str, Any], overrides: Sequence[str] = ()) -> FederationSpec:
     """Read a federation from plain values. Raises UsageError as `load` does."""
-    whole: dict[str, Any] = {**DEFAULTS, **document}
+    whole = complete(document)
     for assignment in overrides:
         whole = override(whole, assignment)
     name = check(str, whole.pop("name"), "name")
     rounds, every = (check(Count, whole.pop(key), key) for key in ("rounds", "every"))
     parts, config = resolve(Parts, whole, "")
     return FederationSpec(name, parts, config, rounds, every)
+
+
+def complete(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in what a file may leave out."""
+    return {**DEFAULTS, **document}
 
 
 def prepare(spec: FederationSpec, device: str = "cpu") -> tuple[Federation, Batch]:

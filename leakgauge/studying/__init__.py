@@ -1,22 +1,27 @@
 """Studies: a question, the audits that answer it, and the claims that their results must bear out."""
 
 from leakgauge.studying.blocks import Block, Changes, Level, levels, nothing
-from leakgauge.studying.cases import Case
-from leakgauge.studying.document import Claim, Study, View, cases
+from leakgauge.studying.cases import Case, Course
+from leakgauge.studying.document import Claim, Study, View, cases, trainings
 from leakgauge.studying.findings import Cell, Findings, Judgment, Ruling, Series, Table, conclude
-from leakgauge.studying.results import IDENTIFIED, LeftOut, Results, Sample, Statistic, Unsettled
+from leakgauge.studying.results import IDENTIFIED, LeftOut, Results, Sample, Unsettled
+from leakgauge.studying.statistic import Statistic
+from leakgauge.studying.trainings import ACCURACIES, ROUND, Trainings
 
 __all__ = [
+    "ACCURACIES",
     "Block",
     "Case",
     "Cell",
     "Changes",
     "Claim",
+    "Course",
     "Findings",
     "IDENTIFIED",
     "Judgment",
     "LeftOut",
     "Level",
+    "ROUND",
     "Results",
     "Ruling",
     "Sample",
@@ -24,10 +29,12 @@ __all__ = [
     "Statistic",
     "Study",
     "Table",
+    "Trainings",
     "Unsettled",
     "View",
     "cases",
     "conclude",
     "levels",
     "nothing",
+    "trainings",
 ]

@@ -1,16 +1,24 @@
-"""From a block to its audits, each checked before any of them runs."""
+"""From a block to its audits or its trainings, each checked before any of them runs."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar, final
 
 from leakgauge.core.errors import UsageError
-from leakgauge.spec.document import AuditSpec, complete, key, parse
+from leakgauge.spec import document, federating
+from leakgauge.spec.document import AuditSpec, key
+from leakgauge.spec.federating import FederationSpec
 from leakgauge.spec.reading import override, put
 from leakgauge.studying.blocks import Block, Changes, Level
+
+_AUDIT = frozenset({"name", *(field.name for field in fields(document.Parts))})
+_TRAINING = frozenset({"name", "rounds", "every", *(field.name for field in fields(federating.Parts))})
+
+Spec = TypeVar("Spec")
+Complete = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 @final
@@ -24,34 +32,61 @@ class Case:
     key: str
 
 
-def points(block: Block, *, is_quick: bool = False, overrides: Sequence[str] = ()) -> Iterator[Case]:
-    """Yield the points of a block, the last factor changing fastest; `a.b=value` overrides change its base.
+@final
+@dataclass(frozen=True)
+class Course:
+    """One point of a block of trainings: a federation, over so many rounds."""
 
-    Raises UsageError, naming the point, for the first that is no sound audit.
+    block: str
+    levels: Mapping[str, Level]
+    spec: FederationSpec
+    key: str
+
+
+def points(block: Block, *, is_quick: bool = False, overrides: Sequence[str] = ()) -> Iterator[Case]:
+    """Yield the audits of a block, the last factor changing fastest; `a.b=value` overrides change its base.
+
+    Those of settings that only a training has are for others. Raises UsageError, naming the point, for the first that is no sound
+    audit.
     """
-    base = _changed(complete(block.base), block.briefly if is_quick else {})
+    ours = [one for one in overrides if _setting(one) not in _TRAINING - _AUDIT]
+    for levels, spec in _read(block, document.parse, document.complete, is_quick, ours):
+        yield Case(block.name, levels, spec, key(spec))
+
+
+def courses(block: Block, *, is_quick: bool = False, overrides: Sequence[str] = ()) -> Iterator[Course]:
+    """Yield the trainings of a block, as `points` does its audits."""
+    ours = [one for one in overrides if _setting(one) not in _AUDIT - _TRAINING]
+    for levels, spec in _read(block, federating.parse, federating.complete, is_quick, ours):
+        yield Course(block.name, levels, spec, f"{spec.key}-{spec.rounds}")
+
+
+def _read(
+    block: Block, parse: Callable[[Mapping[str, Any]], Spec], complete: Complete, is_quick: bool, overrides: Sequence[str]
+) -> Iterator[tuple[Mapping[str, Level], Spec]]:
+    base = _changed(complete(block.base), block.briefly if is_quick else {}, complete)
     for assignment in overrides:
         base = complete(override(base, assignment))
     kept = [block.kept(factor, is_quick=is_quick) for factor in block.factors]
     for labels in itertools.product(*kept):
         point = dict(zip(block.factors, labels, strict=True))
-        if block.where(point):
-            yield _case(block, base, point)
+        if not block.where(point):
+            continue
+        name = ", ".join([block.name, *(f"{factor} {label}" for factor, label in point.items())])
+        own = {**base, "name": name}
+        try:
+            for factor, label in point.items():
+                own = _changed(own, block.factors[factor][label], complete)
+            yield point, parse(_changed(own, block.joint(point), complete))
+        except UsageError as error:
+            raise UsageError(f"at {name}: {error}") from error
 
 
-def _case(block: Block, base: Mapping[str, Any], point: Mapping[str, Level]) -> Case:
-    name = ", ".join([block.name, *(f"{factor} {label}" for factor, label in point.items())])
-    document = {**base, "name": name}
-    try:
-        for factor, label in point.items():
-            document = _changed(document, block.factors[factor][label])
-        spec = parse(_changed(document, block.joint(point)))
-    except UsageError as error:
-        raise UsageError(f"at {name}: {error}") from error
-    return Case(block.name, point, spec, key(spec))
+def _setting(assignment: str) -> str:
+    return assignment.partition("=")[0].partition(".")[0].strip()
 
 
-def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
+def _changed(own: dict[str, Any], changes: Changes, complete: Complete) -> dict[str, Any]:
     for path, value in changes.items():
-        document = complete(put(document, path, value))
-    return document
+        own = complete(put(own, path, value))
+    return own

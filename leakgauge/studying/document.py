@@ -1,4 +1,4 @@
-"""What a study is: blocks of audits, views of their scores, and claims. All of it is checked when it is made."""
+"""What a study is: blocks of audits and of trainings, views of their scores, and claims. Checked when it is made."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Literal, final
 from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, LIMIT
 from leakgauge.core.errors import UsageError, suggestion
 from leakgauge.studying.blocks import Block, Level, named
-from leakgauge.studying.cases import Case, points
-from leakgauge.studying.results import Results, Statistic
+from leakgauge.studying.cases import Case, Course, courses, points
+from leakgauge.studying.results import IDENTIFIED, LABELS, Results
+from leakgauge.studying.statistic import Statistic
+from leakgauge.studying.trainings import ACCURACIES, ROUND
 
 
 @final
@@ -21,6 +23,9 @@ class View:
     `only` fixes other factors; what is neither named nor fixed (the seed) is pooled. `score` is a metric, "label_accuracy" or
     "identified".
     `statistic` is the "median" or "mean" of the scores of all examples, or the "share" of them that reach `threshold`.
+
+    Of a block of trainings, `score` is "client_accuracy", "server_accuracy" or "stranger_accuracy", of which the mean is shown, and
+    `x` may be "round".
     """
 
     title: str
@@ -34,6 +39,11 @@ class View:
     threshold: float = 20.0
     log_x: bool = False
     note: str = ""
+
+    @property
+    def is_share(self) -> bool:
+        """Whether its numbers lie between 0 and 1, as percentages do."""
+        return self.statistic == "share" or self.score in (LABELS, IDENTIFIED, *ACCURACIES)
 
 
 @final
@@ -72,30 +82,52 @@ class Study:
     views: tuple[View, ...]
     claims: tuple[Claim, ...]
     method: str = ""  # a paragraph: what is compared with what, and what was settled beforehand
+    trainings: tuple[Block, ...] = ()  # blocks whose documents are federations
 
     def __post_init__(self) -> None:
-        names = [block.name for block in self.blocks]
+        names = [block.name for block in self.every]
         if len(set(names)) < len(names):
             raise UsageError(f"study: got blocks {', '.join(names)}, expected different names")
         for view in self.views:
-            block = self.block(view.block)
-            for factor in (view.x, *(() if view.by is None else (view.by,))):
-                block.check({factor: ()})
-            block.check(view.only)
-            if view.log_x and not all(not isinstance(level, str) and level > 0 for level in block.factors[view.x]):
-                raise UsageError(f"view {view.title!r}: log_x, but not all levels of {view.x} are numbers > 0; leave it out")
-            for trial in view.trials:
-                if trial not in (ATTACK, FLOOR, BLIND, CONTROL, LIMIT):
-                    raise UsageError(f"view {view.title!r}: {suggestion(trial, (ATTACK, FLOOR, BLIND, CONTROL, LIMIT))}")
+            self._check(view)
+
+    @property
+    def every(self) -> tuple[Block, ...]:
+        """The blocks of both kinds."""
+        return (*self.blocks, *self.trainings)
 
     def block(self, name: str) -> Block:
         """The block of that name. Raises UsageError if there is none."""
-        return named(self.blocks, name)
+        return named(self.every, name)
+
+    def trains(self, block: str) -> bool:
+        """Whether the points of a block are trainings."""
+        return any(one.name == block for one in self.trainings)
+
+    def _check(self, view: View) -> None:
+        block, trains = self.block(view.block), self.trains(view.block)
+        for factor in (view.x, *(() if view.by is None else (view.by,))):
+            if not (trains and factor == view.x == ROUND):
+                block.check({factor: ()})
+        block.check(view.only)
+        if trains != (view.score in ACCURACIES) or (trains and view.statistic != "mean"):
+            scores = "the mean of " + ", ".join(ACCURACIES) if trains else "a score of audits"
+            raise UsageError(f"view {view.title!r}: got the {view.statistic} of {view.score!r}, expected {scores}; change it")
+        if view.log_x and not all(not isinstance(level, str) and level > 0 for level in block.factors[view.x]):
+            raise UsageError(f"view {view.title!r}: log_x, but not all levels of {view.x} are numbers > 0; leave it out")
+        for trial in view.trials:
+            if trial not in (ATTACK, FLOOR, BLIND, CONTROL, LIMIT):
+                raise UsageError(f"view {view.title!r}: {suggestion(trial, (ATTACK, FLOOR, BLIND, CONTROL, LIMIT))}")
 
 
 def cases(study: Study, *, is_quick: bool = False, overrides: Sequence[str] = ()) -> tuple[Case, ...]:
-    """Return the points of all blocks, each checked before any of them runs; `a.b=value` overrides change every base.
+    """Return the audits of all blocks, each checked before any of them runs; `a.b=value` overrides change every base.
 
     Raises UsageError, naming the point, for the first that is no sound audit.
     """
     return tuple(case for block in study.blocks for case in points(block, is_quick=is_quick, overrides=overrides))
+
+
+def trainings(study: Study, *, is_quick: bool = False, overrides: Sequence[str] = ()) -> tuple[Course, ...]:
+    """Return the trainings of all blocks, as `cases` does their audits."""
+    return tuple(one for block in study.trainings for one in courses(block, is_quick=is_quick, overrides=overrides))

@@ -7,10 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 from leakgauge.auditing.record import ATTACK, Record
+from leakgauge.federation.running import Curve, Point
+from leakgauge.spec import AuditSpec
+from leakgauge.spec.federating import FederationSpec
 from leakgauge.studying.blocks import Level, named
-from leakgauge.studying.cases import Case
+from leakgauge.studying.cases import Case, Course
 from leakgauge.studying.document import Claim, Study, View
-from leakgauge.studying.results import LeftOut, Results, Sample, Statistic, Unsettled, runs
+from leakgauge.studying.results import LeftOut, Results, Sample, Unsettled, runs
+from leakgauge.studying.statistic import Statistic
+from leakgauge.studying.trainings import ROUND, Accuracy
 
 Ruling = Literal["holds", "fails", "too few to tell", "cannot tell", "left out"]
 
@@ -34,7 +39,7 @@ class Cell:
     """One point of a view; None where no audit has run, or where the block has no such point."""
 
     statistic: Statistic | None
-    missing: int = 0  # audits that have not run, and are not in the statistic
+    missing: int = 0  # audits or trainings that have not run, and are not in the statistic
     blank: int = 0  # audits that ended without a guess: in the statistic with the worst score
 
 
@@ -72,6 +77,18 @@ class Audit:
 
 @final
 @dataclass(frozen=True)
+class Learned:
+    """One training of the study, by its place in it."""
+
+    block: str
+    levels: Mapping[str, Level]
+    key: str
+    status: str  # of its curve, or "missing"
+    points: tuple[Point, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
 class Findings:
     """All that a study found in one run."""
 
@@ -84,13 +101,15 @@ class Findings:
     claims: tuple[Judgment, ...]
     tables: tuple[Table, ...]
     audits: tuple[Audit, ...]
-    seconds: float  # of all audits, one after the other
+    seconds: float  # of all audits and trainings, one after the other
     environments: tuple[Mapping[str, str], ...]
+    trainings: tuple[Learned, ...] = ()
 
     @property
-    def missing(self) -> tuple[Audit, ...]:
-        """The audits that have not run."""
-        return tuple(audit for audit in self.audits if audit.status == "missing")
+    def missing(self) -> tuple[Audit | Learned, ...]:
+        """The audits and trainings that have not run."""
+        every: tuple[Audit | Learned, ...] = (*self.audits, *self.trainings)
+        return tuple(one for one in every if one.status == "missing")
 
     @property
     def exit_code(self) -> int:
@@ -101,26 +120,37 @@ class Findings:
 
 
 def conclude(
-    name: str, study: Study, cases: Sequence[Case], records: Mapping[str, Record], *, is_quick: bool, command: str
+    name: str,
+    study: Study,
+    cases: Sequence[Case],
+    records: Mapping[str, Record],
+    *,
+    is_quick: bool,
+    command: str,
+    courses: Sequence[Course] = (),
+    curves: Mapping[str, Curve] | None = None,
 ) -> Findings:
-    """Judge the claims and compute the views on the records that are there (key to record)."""
-    results = Results(study.blocks, tuple(cases), records, is_quick)
+    """Judge the claims and compute the views on the records and the curves that are there (key to record, key to curve)."""
+    results = Results(study.every, tuple(cases), records, is_quick, tuple(courses), curves or {})
     there = {case.key: records[case.key] for case in cases if case.key in records}
+    trained = {one.key: results.curves[one.key] for one in courses if one.key in results.curves}
     environments = list(there.values())
+    specs: list[AuditSpec | FederationSpec] = [*(case.spec for case in cases), *(one.spec for one in courses)]
     return Findings(
         name=name,
         question=study.question,
         method=study.method,
         command=command,
         is_quick=is_quick,
-        data=tuple(dict.fromkeys(_data(case.spec.config["data"]) for case in cases)),
+        data=tuple(dict.fromkeys(_data(spec.config["data"]) for spec in specs)),
         claims=tuple(_judge(claim, results) for claim in study.claims),
-        tables=tuple(table for view in study.views if (table := _table(view, results)).series),
+        tables=tuple(table for view in study.views if (table := _table(study, view, results)).series),
         audits=tuple(_audit(case, records.get(case.key)) for case in cases),
-        seconds=sum(record.seconds for record in there.values()),
+        seconds=sum(record.seconds for record in there.values()) + sum(map(_duration, trained.values())),
         environments=tuple(
             {str(sorted(one.environment.items())): one.environment for one in environments if one.environment}.values()
         ),
+        trainings=tuple(_learned(one, results.curves.get(one.key)) for one in courses),
     )
 
 
@@ -156,13 +186,17 @@ def _ruling(claim: Claim, measured: Statistic, *, is_exact: bool) -> Ruling:
     return "fails" if is_below or is_above else "too few to tell"
 
 
-def _table(view: View, results: Results) -> Table:
-    block = named(results.blocks, view.block)
-    levels = block.kept(view.x, is_quick=results.is_quick)
+def _table(study: Study, view: View, results: Results) -> Table:
+    block, trains = named(results.blocks, view.block), study.trains(view.block)
+    levels = _rounds(view, results) if trains and view.x == ROUND else block.kept(view.x, is_quick=results.is_quick)
     lines: tuple[Level | None, ...] = (None,) if view.by is None else block.kept(view.by, is_quick=results.is_quick)
     series = []
     for line in lines:
         fixed = {**view.only, **({} if view.by is None or line is None else {view.by: line})}
+        if trains:
+            cells = tuple(_trained(view, fixed, level, results) for level in levels)
+            series += [Series(str(line or ""), cells)] if results.select_trainings(view.block, fixed).courses else []
+            continue
         for trial in view.trials:
             if not any(runs(case, trial) for case in results.select(view.block, fixed).cases):
                 continue
@@ -170,6 +204,20 @@ def _table(view: View, results: Results) -> Table:
             cells = tuple(_cell(view, trial, results.select(view.block, {**fixed, view.x: level})) for level in levels)
             series.append(Series(", ".join(names), cells))
     return Table(view, levels, tuple(series))
+
+
+def _rounds(view: View, results: Results) -> tuple[int, ...]:
+    """After which rounds the trainings of a view were looked at."""
+    specs = [one.spec for one in results.select_trainings(view.block, view.only).courses]
+    return tuple(sorted({number for one in specs for number in (*range(one.every, one.rounds + 1, one.every), one.rounds)}))
+
+
+def _trained(view: View, fixed: Mapping[str, Level], level: Level, results: Results) -> Cell:
+    is_round = view.x == ROUND
+    sample = results.select_trainings(view.block, fixed if is_round else {**fixed, view.x: level})
+    score: Accuracy = view.score  # type: ignore[assignment]  # a study checks its views
+    values = sample.values(score, int(level) if is_round else None)
+    return Cell(sample.mean(score, int(level) if is_round else None) if values else None, len(sample.missing))
 
 
 def _cell(view: View, trial: str, sample: Sample) -> Cell:
@@ -197,6 +245,17 @@ def _audit(case: Case, record: Record | None) -> Audit:
         {name: trial.scores for name, trial in trials.items()},
         {name: trial.label_accuracy for name, trial in trials.items()},
     )
+
+
+def _learned(course: Course, curve: Curve | None) -> Learned:
+    if curve is None:
+        return Learned(course.block, course.levels, course.key, "missing")
+    return Learned(course.block, course.levels, course.key, curve.status, curve.points)
+
+
+def _duration(curve: Curve) -> float:
+    before = (0, *(point.round for point in curve.points))
+    return sum((point.round - since) * point.seconds for since, point in zip(before, curve.points, strict=False))
 
 
 def _data(config: Mapping[str, Any]) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import final
 
 from leakgauge.auditing.record import ATTACK, CONTROL, LIMIT, TRAINED, Record, Trial
 from leakgauge.core.errors import LeakgaugeError, UsageError, suggestion
 from leakgauge.core.statistics import clustered_median_interval, clustered_share, mean_interval, median_interval
+from leakgauge.federation.running import Curve
 from leakgauge.results.store import FINISHED
 from leakgauge.studying.blocks import Block, Level, named
-from leakgauge.studying.cases import Case
+from leakgauge.studying.cases import Case, Course
+from leakgauge.studying.pairs import partners
+from leakgauge.studying.statistic import Statistic
+from leakgauge.studying.trainings import Trainings
 
 LABELS = "label_accuracy"
 IDENTIFIED = "identified"
@@ -32,16 +36,6 @@ class Unsettled(LeakgaugeError):
 @final
 class LeftOut(LeakgaugeError):
     """A claim is about levels or trials that this run leaves out."""
-
-
-@final
-@dataclass(frozen=True)
-class Statistic:
-    """A number made of `count` others, with its 95% interval where there is one."""
-
-    value: float
-    count: int
-    interval: tuple[float, float] | None = None
 
 
 @final
@@ -118,14 +112,9 @@ class Sample:
     def _differences(
         self, other: Sample, metric: str, trial: str, summed_up: Callable[[Sequence[float]], float]
     ) -> tuple[float, ...]:
-        mine, theirs = self._partners(other), other._partners(self)
-        if mine.keys() != theirs.keys() or len(mine) < len(self.cases) or len(theirs) < len(other.cases):
-            raise UsageError(
-                f"pairs: got {len(self.cases)} and {len(other.cases)} audits that are no pairs, expected samples that differ in "
-                "the levels of the same factors; fix these in both"
-            )
         return tuple(
-            summed_up(self._of(mine[point], metric, trial)) - summed_up(other._of(theirs[point], metric, trial)) for point in mine
+            summed_up(self._of(mine, metric, trial)) - summed_up(other._of(theirs, metric, trial))
+            for mine, theirs in partners(self.cases, other.cases)
         )
 
     def error(self, setting: str) -> Statistic:
@@ -171,25 +160,18 @@ class Sample:
             raise UsageError(f"score: {case.spec.name!r} could not compute {metric!r} ({' '.join(record.diagnosis)})")
         return tuple(worst if value is None else value for value in values)
 
-    def _partners(self, other: Sample) -> dict[tuple[tuple[str, Level], ...], Case]:
-        """Each case by its levels in the factors in which the two samples have the same levels."""
-        shared = [
-            factor
-            for factor in self.cases[0].levels
-            if {case.levels[factor] for case in self.cases} == {case.levels.get(factor) for case in other.cases}
-        ]
-        return {tuple((factor, case.levels[factor]) for factor in shared): case for case in self.cases}
-
 
 @final
 @dataclass(frozen=True)
 class Results:
-    """The cases of a run with the records that are there."""
+    """The points of a run, with the records and the curves that are there."""
 
     blocks: tuple[Block, ...]
     cases: tuple[Case, ...]
     records: Mapping[str, Record]
     is_quick: bool = False
+    courses: tuple[Course, ...] = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict)
 
     def of(self, block: str, wanted: Mapping[str, Wanted] | None = None) -> Sample:
         """Return the cases of a block at these levels, all of which have ended: factor to one label, or to several.
@@ -202,28 +184,46 @@ class Results:
             raise LeftOut("This run leaves out what the claim is about.")
         for cases, what in ((sample.missing, "missing"), (sample.failed, "failed")):
             if cases:
-                more = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
-                raise Unsettled(
-                    f"{len(cases)} of {len({case.key for case in sample.cases})} audits {what}: {cases[0].spec.name}{more}"
-                )
+                raise _unsettled(f"{len({case.key for case in sample.cases})} audits {what}", [case.spec.name for case in cases])
+        return sample
+
+    def trained(self, block: str, wanted: Mapping[str, Wanted] | None = None) -> Trainings:
+        """Return the trainings of a block at these levels, all of which have run. Raises as `of`."""
+        sample = self.select_trainings(block, wanted or {})
+        if not sample.courses:
+            raise LeftOut("This run leaves out what the claim is about.")
+        if sample.missing:
+            raise _unsettled(f"{len(sample.distinct)} trainings missing", [one.spec.name for one in sample.missing])
         return sample
 
     def select(self, block: str, wanted: Mapping[str, Wanted]) -> Sample:
         """Return the cases of a block at these levels, whether they have ended or not."""
+        levels = self._levels(block, wanted)
+        return Sample(tuple(one for one in self.cases if _is_at(one, block, levels)), self.records)
+
+    def select_trainings(self, block: str, wanted: Mapping[str, Wanted]) -> Trainings:
+        """Return the trainings of a block at these levels, whether they have run or not."""
+        levels = self._levels(block, wanted)
+        return Trainings(tuple(one for one in self.courses if _is_at(one, block, levels)), self.curves)
+
+    def _levels(self, block: str, wanted: Mapping[str, Wanted]) -> Mapping[str, tuple[Level, ...]] | None:
+        """The levels of each factor; None where this run leaves one out."""
         found = named(self.blocks, block)
         found.check(wanted)
         levels = {factor: one if isinstance(one, tuple) else (one,) for factor, one in wanted.items()}
-        for factor, several in levels.items():
-            if not set(several) <= set(found.kept(factor, is_quick=self.is_quick)):
-                return Sample((), self.records)
-        return Sample(
-            tuple(
-                case
-                for case in self.cases
-                if case.block == block and all(case.levels[factor] in several for factor, several in levels.items())
-            ),
-            self.records,
-        )
+        is_there = all(set(several) <= set(found.kept(factor, is_quick=self.is_quick)) for factor, several in levels.items())
+        return levels if is_there else None
+
+
+def _is_at(one: Case | Course, block: str, levels: Mapping[str, tuple[Level, ...]] | None) -> bool:
+    if levels is None or one.block != block:
+        return False
+    return all(one.levels[factor] in several for factor, several in levels.items())
+
+
+def _unsettled(what: str, names: Sequence[str]) -> Unsettled:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return Unsettled(f"{len(names)} of {what}: {names[0]}{more}")
 
 
 def runs(case: Case, trial: str) -> bool:
