@@ -23,6 +23,7 @@ NAMES = (
     "dlg",
     "step",
     "candidates",
+    "federating",
     "inverting",
     "labels",
     "verdicts",
