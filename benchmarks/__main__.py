@@ -24,6 +24,7 @@ NAMES = (
     "step",
     "candidates",
     "federating",
+    "lock_theory",
     "inverting",
     "labels",
     "verdicts",

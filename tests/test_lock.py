@@ -9,13 +9,17 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from leakgauge.attacks.floors import MeanImage
 from leakgauge.attacks.forging import biases, forge
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.matching import Matching
 from leakgauge.attacks.replays.unlocking import Forging, Unlocking
+from leakgauge.attacks.searches.adam import Adam
 from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.spaces.pixels import Pixels
+from leakgauge.auditing.pipeline import run
+from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.auditing.training import Training, train
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
@@ -25,6 +29,7 @@ from leakgauge.core.rng import stream
 from leakgauge.core.threat import ADAPTIVE, INFORMED, observe
 from leakgauge.core.types import Batch, Capability, Inputs
 from leakgauge.defenses.key_lock import KeyLock
+from leakgauge.metrics.psnr import PSNR
 from leakgauge.testing import sample
 from leakgauge.victims.cnn import CNN
 from leakgauge.victims.key_locked import KeyLocked
@@ -181,6 +186,33 @@ def test_the_factors_join_the_search():
     assert starts[0].shape == (2, 3)
     assert not torch.equal(*starts)
     assert float(found.losses.min()) < 0.1 * float(Gaussian()(Unlocking()(seen, batch), seen.update.delta))
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+def test_an_audit_tells_how_far_off_the_factors_are_that_an_attack_found(activation):
+    """With a search of no step they are those that it starts from, which are 1 and 0.1, up to what a sigmoid can be."""
+    model, batch = build(activation=activation), draw(1)
+    attack = Matching(
+        likelihood=Gaussian(), space=Pixels(), replay=Unlocking(), labels=Known(), search=Adam(steps=1, learning_rate=1e-9)
+    )
+    plan = Plan(
+        client=TRAIN,
+        defenses=(KeyLock(),),
+        threat=INFORMED,
+        attack=attack,
+        controls=frozenset({"floor"}),
+        blind=MeanImage(),
+        metrics={"psnr": PSNR()},
+    )
+    public = Batch(torch.rand(9, *INPUTS.shape, generator=stream(1, "x")), torch.arange(9) % INPUTS.classes)
+    record = run(Scene(model=model, secret=batch, public=public), plan).record
+    gamma, beta = factors(model)["0.lock"]
+    expected = {"KeyLock.gamma": (0.99 if activation == "sigmoid" else 1.0, gamma), "KeyLock.beta": (0.1, beta)}
+    for trial in (record.trials["attack"], record.trials["floor"]):
+        assert trial.uncovered == {
+            name: pytest.approx(float((start - own).norm() / own.norm()), rel=1e-4) for name, (start, own) in expected.items()
+        }
+    assert any("KeyLock.gamma to be, which the client kept, is" in one for one in record.diagnosis)
 
 
 def test_forged_factors_give_a_trained_model_its_accuracy_back():

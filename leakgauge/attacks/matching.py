@@ -26,12 +26,12 @@ from leakgauge.attacks.refinement import Refinement
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.settling import settle
 from leakgauge.core import tree
-from leakgauge.core.abilities import ROUNDS, Adjustable, Deepening, Estimating, Implying, Learned, used_by
+from leakgauge.core.abilities import ROUNDS, Adjustable, Deepening, Estimating, Implying, Learned, Uncovering, used_by
 from leakgauge.core.algorithm import Count, NonNegative, algorithm
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Attack, Found, Labels, Likelihood, Point, Prior, Replay, Search, Space
 from leakgauge.core.rng import fork
-from leakgauge.core.types import Batch, Capability, Inputs, Observation, Reconstruction, Rng, Tick, part_of
+from leakgauge.core.types import Batch, Capability, Inputs, Observation, Params, Reconstruction, Rng, Tick, part_of
 
 
 class _Bound(NamedTuple):
@@ -46,6 +46,7 @@ class _Candidate(NamedTuple):
     loss: float  # what restarts are compared by
     notes: tuple[str, ...]
     problem: Problem
+    uncovered: Params
 
 
 @final
@@ -120,7 +121,7 @@ class Matching:
             found, batch = self.refinement.refine(found, best.problem, rng=fork(rng), tick=part_of(tick, parts - 1, parts))
             losses[row] = min(best.loss, found.loss)
         tick(1.0)
-        return Reconstruction(batch, losses, found.trace, found.status, (*notes, *best.notes))
+        return Reconstruction(batch, losses, found.trace, found.status, (*notes, *best.notes), uncovered=best.uncovered)
 
     def loss_at(self, seen: Observation, batch: Batch, /) -> Tensor:
         """The objective at a batch: 0 at the truth, up to the priors, for a replay that repeats the client."""
@@ -193,4 +194,6 @@ class Matching:
             # Losses at different scales say nothing of each other: compare what the likelihood is with its scale at best.
             terms = replace(self._terms, replay=problem.terms.at(found.point).replay)
             loss = float(terms.loss(seen, batch).detach())
-        return _Candidate(found, batch if self.copies is None else self.copies.folded(batch), loss, notes, problem)
+        secrets = [part.uncovered(seen, found.point) for part in parts if isinstance(part, Uncovering)]
+        uncovered = {name: value for one in secrets for name, value in one.items()}
+        return _Candidate(found, batch if self.copies is None else self.copies.folded(batch), loss, notes, problem, uncovered)

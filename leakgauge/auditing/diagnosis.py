@@ -45,6 +45,10 @@ def _read_off(attack: Trial) -> list[str]:
         f"From the update alone, the attack estimated {name} at {found:.3g}; it is {own:.3g}."
         for name, (found, own) in attack.estimates.items()
         if found is not None and own is not None
+    ] + [
+        f"What the attack takes {name} to be, which the client kept, is {off:.0%} of its norm away from what it is."
+        for name, off in attack.uncovered.items()
+        if off is not None
     ]
 
 

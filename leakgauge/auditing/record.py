@@ -46,6 +46,8 @@ class Trial:
     loss_blind: float | None = None  # the same objective at the blind guess
     estimates: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
     """Settings of the defense, as Clipping.norm, that the attack read off the update, and what they are."""
+    uncovered: dict[str, float | None] = field(default_factory=dict)
+    """What the client kept, as KeyLock.gamma: how far off the attack takes it to be, as a share of its norm."""
 
 
 @final

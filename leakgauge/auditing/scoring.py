@@ -17,9 +17,9 @@ from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.auditing.record import Trial
 from leakgauge.auditing.rounds import trained_on
 from leakgauge.auditing.trials import Case, Tried
-from leakgauge.core.abilities import Diagnosable
+from leakgauge.core.abilities import Diagnosable, Keeping
 from leakgauge.core.rng import stream
-from leakgauge.core.types import Batch, Capability
+from leakgauge.core.types import Batch, Capability, Params
 
 
 def lineup_of(scene: Scene, plan: Plan, others: Batch | None, *, is_labeled: bool) -> Lineup:
@@ -71,6 +71,7 @@ def scored(
         losses=_numbers(tried.guess.losses),
         loss_at_truth=_loss_at(tried, case.batch),
         estimates={name: _estimated(name, value, case) for name, value in tried.guess.estimates.items()},
+        uncovered=_uncovered(tried.guess.uncovered, scene, case),
         loss_blind=_loss_at(tried, replace(case.batch, x=torch.full_like(case.batch.x, (inputs.low + inputs.high) / 2))),
     )
     return trial, judged.matched.cpu(), judged.unscored
@@ -81,6 +82,19 @@ def _estimated(name: str, value: float, case: Case) -> tuple[float | None, float
     kind, _, setting = name.partition(".")
     own = [getattr(defense, setting, None) for defense in case.defenses if type(defense).__name__ == kind]
     return value, float(own[0]) if len(own) == 1 and own[0] is not None else None
+
+
+def _uncovered(found: Params, scene: Scene, case: Case) -> dict[str, float | None]:
+    """How far off an attack takes what the client kept to be, where a defense keeps something of that name."""
+    kept = {
+        name: value
+        for defense in case.defenses
+        if found and isinstance(defense, Keeping)
+        for name, value in defense.kept(scene.model).items()
+    }
+    return {
+        name: _numbers(((value - kept[name]).norm() / kept[name].norm())[None])[0] for name, value in found.items() if name in kept
+    }
 
 
 def _loss_at(tried: Tried, batch: Batch) -> float | None:

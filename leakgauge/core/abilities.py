@@ -214,6 +214,24 @@ class Estimating(Protocol):
 
 
 @runtime_checkable
+class Uncovering(Protocol):
+    """A part whose unknowns are what a client keeps to itself."""
+
+    def uncovered(self, seen: Observation, point: Point, /) -> Params:
+        """Return what it takes that for, by names as KeyLock.gamma, at a point that holds its unknowns."""
+        ...
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A defense whose client keeps something to itself that its update depends on."""
+
+    def kept(self, model: Model, /) -> Params:
+        """Return it for the client's model, by names as KeyLock.gamma. Raises UsageError for a model without it."""
+        ...
+
+
+@runtime_checkable
 class GradientDefense(Protocol):
     """A client whose gradient rule can be exchanged (what DP-SGD needs)."""
 

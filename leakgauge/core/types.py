@@ -277,3 +277,4 @@ class Reconstruction:
     estimates: Mapping[str, float] = field(
         default_factory=dict
     )  # settings of defenses that it read off the update, as Clipping.norm
+    uncovered: Params = field(default_factory=dict)  # what it takes for what the client kept, as KeyLock.gamma

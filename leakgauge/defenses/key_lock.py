@@ -10,7 +10,7 @@ import torch
 from leakgauge.core.abilities import exchange_gradient
 from leakgauge.core.algorithm import algorithm
 from leakgauge.core.belief import Belief
-from leakgauge.core.lock import drawn, private
+from leakgauge.core.lock import drawn, factors, private, told
 from leakgauge.core.protocols import GradientRule
 from leakgauge.core.types import Batch, Client, Model, Params, Rng, Update
 from leakgauge.defenses.transformed import trained_on
@@ -27,6 +27,10 @@ class KeyLock:
     def protect(self, client: Client, /) -> Client:
         """Return the client that keeps its locks."""
         return Locked(client)
+
+    def kept(self, model: Model, /) -> Params:
+        """Return what the locks are set to, KeyLock.gamma and KeyLock.beta. Raises UsageError for a model without locks."""
+        return told(factors(model))
 
     def own(self, model: Model, /, *, rng: Rng) -> Params:
         """Return a key for every lock, and the layers behind it. Raises UsageError for a model without locks."""

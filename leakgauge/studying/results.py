@@ -120,7 +120,7 @@ class Sample:
     def error(self, setting: str) -> Statistic:
         """The median, over audits, of how far a setting that the attack read off the update (`Clipping.norm`) is from what it is.
 
-        As a share of what it is; 1 where the attack read nothing.
+        As a share of what it is; 1 where the attack read nothing. Of what the client kept (`KeyLock.gamma`) as well.
         """
         return _middle(tuple(_error(self.records[case.key].trials.get(ATTACK), setting) for case in self._ended))
 
@@ -240,6 +240,9 @@ def worst_of(metric: str) -> float:
 
 
 def _error(trial: Trial | None, setting: str) -> float:
+    if trial and setting in trial.uncovered:
+        off = trial.uncovered[setting]
+        return 1.0 if off is None else off
     found, own = trial.estimates.get(setting, (None, None)) if trial else (None, None)
     return 1.0 if found is None or not own else abs(found / own - 1)
 

@@ -17,7 +17,7 @@ from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.core.abilities import Fixed
 from leakgauge.core.algorithm import Count, NonNegative, Positive, algorithm
 from leakgauge.core.errors import UsageError
-from leakgauge.core.lock import locks, opened
+from leakgauge.core.lock import Factors, locks, opened, told
 from leakgauge.core.protocols import Point, Replay
 from leakgauge.core.rng import normal_like, stream
 from leakgauge.core.types import Batch, Capability, Observation, Params, Rng
@@ -73,12 +73,21 @@ class Unlocking:
 
     def at(self, point: Point, /) -> Replay:
         """Return the replay through locks with the factors of a point."""
-        own = {name.removeprefix(_LOCK): self.pace * value for name, value in point.items() if name.startswith(_LOCK)}
+        own = self._own(point)
         return _Opened(self, own) if own else self
 
     def remarks(self, start: Point, end: Point, /) -> tuple[str, ...]:
         """Nothing: all factors are possible."""
         return ()
+
+    def uncovered(self, seen: Observation, point: Point, /) -> Params:
+        """Return the factors at a point, KeyLock.gamma and KeyLock.beta, [channels] of all locks together."""
+        own, found = self._own(point), locks(seen.model)
+        inner = biases(seen.model, own)
+        return told({name: Factors(*(found[name].act(value.detach()) for value in inner[name])) for name in own})
+
+    def _own(self, point: Point) -> dict[str, Tensor]:
+        return {name.removeprefix(_LOCK): self.pace * value for name, value in point.items() if name.startswith(_LOCK)}
 
     def _start(self, seen: Observation, restart: int) -> Point:
         found = {}
