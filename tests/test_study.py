@@ -86,6 +86,13 @@ def whole(case):
     return record(case.key, trials=dict.fromkeys(names, one), setting=replace(SETTING, examples=examples))
 
 
+def learned(course):
+    """A curve as it would be."""
+    keeps = any(one["name"] == "key_lock" for one in course.spec.config["defenses"])
+    rounds = (*range(course.spec.every, course.spec.rounds, course.spec.every), course.spec.rounds)
+    return Curve(tuple(Point(number, Accuracy(0.5, 0.5, 0.1 if keeps else None), 1.0) for number in rounds))
+
+
 def concluded(made, found, there, **settings):
     return conclude("tiny", made, found, there, **{"is_quick": False, "command": "leakgauge study tiny", **settings})
 
@@ -490,7 +497,8 @@ def test_every_shipped_study_is_sound(name, is_quick):
     assert made.question.endswith("?")
     found = cases(made, is_quick=is_quick)
     there = {case.key: whole(case) for case in found}
-    findings = concluded(made, found, there, is_quick=is_quick)
+    courses = trainings(made, is_quick=is_quick)
+    findings = concluded(made, found, there, is_quick=is_quick, courses=courses, curves={one.key: learned(one) for one in courses})
     assert found
     assert findings.claims
     judged = {"holds", "fails", "too few to tell"}
@@ -579,6 +587,14 @@ def test_an_override_changes_what_has_such_a_setting():
     assert {(one["attack"]["restarts"], one["data"]["name"]) for one in dlg} == {(7, "faces")}
     with pytest.raises(UsageError, match="round"):
         cases(SCHOOLED, overrides=["round=3"])
+
+
+@pytest.mark.parametrize("trials", [(ATTACK, FLOOR), (ATTACK,)])
+def test_a_view_that_is_fixed_to_one_line_shows_no_other(trials):
+    made = study(views=(replace(VIEW, only={"attack": "GI"}, trials=trials),))
+    found = cases(made)
+    (table,) = concluded(made, found, records(found)).tables
+    assert [one.label for one in table.series] == ["GI", "GI, floor"][: len(trials)]
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,9 @@ def _ruling(claim: Claim, measured: Statistic, *, is_exact: bool) -> Ruling:
 def _table(study: Study, view: View, results: Results) -> Table:
     block, trains = named(results.blocks, view.block), study.trains(view.block)
     levels = _rounds(view, results) if trains and view.x == ROUND else block.kept(view.x, is_quick=results.is_quick)
-    lines: tuple[Level | None, ...] = (None,) if view.by is None else block.kept(view.by, is_quick=results.is_quick)
+    lines: tuple[Level | None, ...] = (None,)
+    if view.by is not None:
+        lines = tuple(one for one in block.kept(view.by, is_quick=results.is_quick) if view.only.get(view.by, one) == one)
     series = []
     for line in lines:
         fixed = {**view.only, **({} if view.by is None or line is None else {view.by: line})}
