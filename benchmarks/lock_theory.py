@@ -30,7 +30,7 @@ ACTIVATIONS: tuple[Activation, ...] = ("sigmoid", "relu")
 LOCK, LAST = "0.lock", "7"
 _STEP = 1e-5
 _FAINT = 1e-4
-"""Of the largest singular value. What is fainter comes from the 1e-5 in a BatchNorm, the weakest others are near 1e-3."""
+"""Of the largest singular value by the image: what is fainter comes from the 1e-5 in a BatchNorm, the others are near 1e-3."""
 
 
 def run(settings: Settings, results: Results) -> Shown:
@@ -49,15 +49,22 @@ def run(settings: Settings, results: Results) -> Shown:
             "plain": "faint directions of the image, no lock",
             "known": "the same, key known",
             "unknown": "of image and factors, key unknown",
+            "lost": "networks with more than one, key known",
+            "hidden": "networks with more where the key is unknown",
         },
-        [f"a direction is faint below {_FAINT:g} of the strongest; with a BatchNorm the contrast of the image always is"],
+        [f"a direction is faint below {_FAINT:g} of the image's strongest; with a BatchNorm its contrast always is"],
     )
 
 
 def _measure(activation: Activation, count: int) -> Values:
     each = [_one(activation, seed) for seed in range(count)]
     medians: dict[str, object] = {name: statistics.median(one[name] for one in each) for name in each[0]}
-    return {**medians, "labels": f"{sum(one['labels'] for one in each):g} of {count}"}
+    return {
+        **medians,
+        "labels": f"{sum(one['labels'] for one in each):g} of {count}",
+        "lost": f"{sum(one['known'] > 1 for one in each)} of {count}",
+        "hidden": f"{sum(one['unknown'] > one['known'] for one in each)} of {count}",
+    }
 
 
 def _one(activation: Activation, seed: int) -> dict[str, float]:
@@ -67,13 +74,15 @@ def _one(activation: Activation, seed: int) -> dict[str, float]:
     plain = _double(LeNet().build(INPUTS, rng=stream(seed, "victim")))
     locked = _double(KeyLocked(victim=LeNet(), activation=activation).build(INPUTS, rng=stream(seed, "victim")))
     sent = _sent(locked, secret.x, secret.y)
+    bare, known = (torch.linalg.svdvals(_slopes(partial(_sent_of, model, secret), secret.x.flatten())) for model in (plain, locked))
+    unknown = torch.linalg.svdvals(_slopes_of_both(locked, secret))
     return {
         **_last_layer(locked, secret),
         "wrong": statistics.median(_apart(locked, secret, sent, key) for key in range(KEYS)),
         "alive": float((factors(locked)[LOCK].gamma > 0).double().sum()),
-        "plain": _faint(_slopes(lambda x: _sent(plain, x.reshape(secret.x.shape), secret.y), secret.x.flatten())),
-        "known": _faint(_slopes(lambda x: _sent(locked, x.reshape(secret.x.shape), secret.y), secret.x.flatten())),
-        "unknown": _faint(_slopes_of_both(locked, secret)),
+        "plain": _faint(bare, bare[0]),
+        "known": _faint(known, known[0]),
+        "unknown": _faint(unknown, known[0]),
     }
 
 
@@ -116,10 +125,13 @@ def _slopes(function: Callable[[Tensor], Tensor], point: Tensor) -> Tensor:
     return torch.stack([(function(point + step) - function(point - step)) / (2 * _STEP) for step in steps], dim=1)
 
 
-def _faint(slopes: Tensor) -> float:
+def _faint(values: Tensor, strongest: Tensor) -> float:
     """How many directions hardly move the update."""
-    values = torch.linalg.svdvals(slopes)
-    return float((values < _FAINT * values[0]).sum())
+    return float((values < _FAINT * strongest).sum())
+
+
+def _sent_of(model: Model, secret: Batch, x: Tensor) -> Tensor:
+    return _sent(model, x.reshape(secret.x.shape), secret.y)
 
 
 def _sent(model: Model, x: Tensor, y: Tensor) -> Tensor:
