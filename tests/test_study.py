@@ -75,13 +75,15 @@ def whole(case):
     """A record as it would be: of as many examples, with the metrics and the trials that its audit asks for, and no others."""
     parts = case.spec.parts
     examples = parts.batch.size or len(parts.batch.indices)
-    names = {ATTACK, *({"positive": CONTROL}.get(control, control) for control in parts.controls)}
+    names = {ATTACK, *({"positive": CONTROL}.get(control, control) for control in parts.controls if control != LIMIT)}
     changed = [
         f"{metric}_trained" for metric in parts.metrics if {"ats", "mixup"} & {one["name"] for one in case.spec.config["defenses"]}
     ]
     scores = dict.fromkeys([*parts.metrics, *changed], (0.5,) * examples)
     one = replace(trial(), scores=scores, ranks=(2,) * examples, label_accuracy=0.5)
-    if isinstance(parts.attack, Limited):  # what an attack can make at best is told of every one that has such a limit
+    if LIMIT in parts.controls and isinstance(
+        parts.attack, Limited
+    ):  # what an attack can make at best is told of every one that has such a limit
         names.add(LIMIT)
     return record(case.key, trials=dict.fromkeys(names, one), setting=replace(SETTING, examples=examples))
 

@@ -49,7 +49,7 @@ def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
         unscored |= missing
     if "positive" in plan.controls and CONTROL not in trials:  # the audited attack already had every advantage
         trials[CONTROL], guesses[CONTROL] = trials[ATTACK], guesses[ATTACK]
-    if (best := nearest(tried[ATTACK])) is not None:
+    if "limit" in plan.controls and (best := nearest(tried[ATTACK])) is not None:
         trials[LIMIT], guesses[LIMIT], _ = scored(best, scene, plan, lineup, [], sides)
     setting = setting_of(scene, plan, lineup, tried)
     if "positive" in plan.controls:

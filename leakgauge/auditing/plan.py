@@ -11,8 +11,8 @@ from leakgauge.core.algorithm import Count, NonNegative, Positive, Share, algori
 from leakgauge.core.protocols import Attack, Client, Defense, Metric
 from leakgauge.core.types import Batch, Model, ThreatModel, Update
 
-Control = Literal["floor", "blind", "positive"]
-CONTROLS: frozenset[Control] = frozenset({"floor", "blind", "positive"})
+Control = Literal["floor", "blind", "positive", "limit"]
+CONTROLS: frozenset[Control] = frozenset({"floor", "blind", "positive", "limit"})
 """What is run beside an attack, so that its score means something."""
 
 

@@ -82,7 +82,7 @@ class Setting:
 @final
 @dataclass(frozen=True)
 class Record:
-    """One audit, whole. `trials` holds "attack", the controls "floor", "blind" and "positive control", and "limit"."""
+    """One audit, whole. `trials` holds "attack" and the controls "floor", "blind", "positive control" and "limit"."""
 
     key: str
     name: str

@@ -66,7 +66,7 @@ ATTACKS: Mapping[Level, Changes] = {
             "search": {**_ADAM, "schedule": "cosine"},
         }
     },
-    GGL: {"attack": {"name": "ggl", "regularizer": "density", "search": _ADAM}, "controls": ["floor"]},
+    GGL: {"attack": {"name": "ggl", "regularizer": "density", "search": _ADAM}, "controls": ["floor", "limit"]},
     REFINED: {
         "attack": {
             "name": "ggl",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import final
 
-from leakgauge.auditing.record import ATTACK, CONTROL, LIMIT, TRAINED, Record, Trial
+from leakgauge.auditing.record import ATTACK, CONTROL, TRAINED, Record, Trial
 from leakgauge.core.errors import LeakgaugeError, UsageError, suggestion
 from leakgauge.core.statistics import clustered_median_interval, clustered_share, mean_interval, median_interval
 from leakgauge.federation.running import Curve
@@ -228,7 +228,7 @@ def _unsettled(what: str, names: Sequence[str]) -> Unsettled:
 
 def runs(case: Case, trial: str) -> bool:
     """Whether an audit runs this trial, if it can: it is the attack itself, or among its controls."""
-    return trial in (ATTACK, LIMIT) or {CONTROL: "positive"}.get(trial, trial) in case.spec.parts.controls
+    return trial == ATTACK or {CONTROL: "positive"}.get(trial, trial) in case.spec.parts.controls
 
 
 def worst_of(metric: str) -> float:
