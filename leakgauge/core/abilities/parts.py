@@ -1,0 +1,98 @@
+"""What a likelihood, a replay, a label rule or an objective may be able to do beside its verb."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from leakgauge.core.protocols import Likelihood, Point, Replay
+from leakgauge.core.types import Observation, Params, Rng
+
+
+class Believed(NamedTuple):
+    """Labels, and how far the rule that found them trusts itself."""
+
+    labels: Tensor
+    share: float | None  # of the labels that it expects to be right; None where it cannot say
+
+
+@runtime_checkable
+class Believing(Protocol):
+    """A label rule that says how sure it is."""
+
+    def believe(self, seen: Observation, count: int, /, *, rng: Rng) -> Believed:
+        """Return what `infer` returns, and the share of it that the rule expects to be right."""
+        ...
+
+
+@runtime_checkable
+class Adjustable(Protocol):
+    """A likelihood or a replay with unknowns of its own, such as a scale, which are searched along with the examples.
+
+    As it stands, such a part takes the best value that it knows for them; what it is `at` a point is a part without unknowns.
+    """
+
+    def unknowns(self, seen: Observation, /, *, restart: int) -> Point:
+        """Return where the search starts, under names of this part's own; `restart` counts from 0."""
+        ...
+
+    def at(self, point: Point, /) -> Any:
+        """Return the part, a likelihood or a replay, with its unknowns fixed at a point that holds their names."""
+        ...
+
+    def remarks(self, start: Point, end: Point, /) -> tuple[str, ...]:
+        """Say what became of the unknowns where that tells a good search from a bad one; empty if all is well."""
+        ...
+
+
+@runtime_checkable
+class Uncovering(Protocol):
+    """A part whose unknowns are what a client keeps to itself."""
+
+    def uncovered(self, seen: Observation, point: Point, /) -> Params:
+        """Return what it takes that for, by names as KeyLock.gamma, at a point that holds its unknowns."""
+        ...
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """An objective that can be evaluated at many points at once, for less than what they would take one by one."""
+
+    def each(self, points: Point, /) -> Tensor:
+        """Return the loss [n] of each of n points, whose tensors are stacked: equal to those one by one, up to rounding."""
+        ...
+
+
+class Bound(NamedTuple):
+    """A likelihood for one observation, the replay that goes with it, and what was noticed, a sentence each."""
+
+    likelihood: Likelihood
+    replay: Replay
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Implying(Protocol):
+    """A likelihood that depends on more of the observation than the update: what the client did, as far as that is granted."""
+
+    def bound(self, seen: Observation, replay: Replay, /) -> Bound:
+        """Return the likelihood for this observation, and the replay in place of the one that an attack was given."""
+        ...
+
+
+class Fixed(NamedTuple):
+    """A replay for one observation, and what it took from the update: the settings of defenses, as `Clipping.norm`."""
+
+    replay: Replay
+    estimates: Mapping[str, float]
+
+
+@runtime_checkable
+class Estimating(Protocol):
+    """A replay with settings that it reads off the update."""
+
+    def fixed(self, seen: Observation, /) -> Fixed:
+        """Return the replay for this observation."""
+        ...
