@@ -22,12 +22,12 @@ def measured(claim: Judgment) -> str:
     """What was measured for a claim, with its interval, or why nothing was."""
     if claim.measured is None:
         return claim.reason
-    return " ".join(filter(None, [_figure(claim.measured.value), claim.unit, _spread(claim.measured, _figure)]))
+    return " ".join(filter(None, [_in_unit(_figure(claim.measured.value), claim), _spread(claim.measured, _figure)]))
 
 
 def bounded(claim: Judgment) -> str:
     """What a claim expects."""
-    return f"{claim.bound} {claim.unit}".strip()
+    return _in_unit(claim.bound, claim)
 
 
 def headline(findings: Findings) -> str:
@@ -111,6 +111,10 @@ def _number(view: View, value: float) -> str:
     if view.score in ACCURACIES:
         return percentage(value)
     return share(value) if view.is_share else number(view.score, value)
+
+
+def _in_unit(figure: str, claim: Judgment) -> str:
+    return f"{figure}%" if claim.unit == "%" else f"{figure} {claim.unit}".strip()
 
 
 def _figure(value: float) -> str:

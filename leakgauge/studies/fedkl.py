@@ -15,55 +15,58 @@ from leakgauge.studies import fedkl_adaptive as adaptive
 from leakgauge.studying import ROUND, Block, Changes, Claim, Level, Results, Statistic, Study, View, levels
 
 PLAIN, BN, FIXED, LOCKED = "FedAvg", "BatchNorm", "fixed scale and shift", "FedKL"
-LENET, RESNET, VGG = "LeNet", "ResNet-20", "VGG-11"
+LENET, RESNET, VGG = "LeNet, digits", "ResNet-20, color", "VGG-11, color"
 CLASSES = 10
-CLIENT: Mapping[str, Any] = {
-    "name": "fedavg",
-    "batch_size": 64,
-    "optimizer": {"name": "sgd", "learning_rate": 0.05, "momentum": 0.9},
-    "batchnorm": "train",
+BASE: Mapping[str, Any] = {
+    "data": {"name": "photographs", "size": 32},
+    "victim": "lenet",
+    "clients": 3,
+    "client": {
+        "name": "fedavg",
+        "batch_size": 64,
+        "optimizer": {"name": "sgd", "learning_rate": 0.05, "momentum": 0.9},
+        "batchnorm": "train",
+    },
+    "server": {"name": "sgd", "learning_rate": 1.0},
 }
-BASE: Mapping[str, Any] = {"client": CLIENT, "clients": 3, "server": {"name": "sgd", "learning_rate": 1.0}}
-VICTIMS: Mapping[Level, Mapping[str, Any]] = {
+NETWORKS: Mapping[Level, Mapping[str, Any]] = {
     LENET: {"name": "lenet"},
     RESNET: {"name": "resnet20"},
     VGG: {"name": "vgg11", "width": 16},
 }
+ROUNDS: Mapping[Level, int] = {LENET: 200, RESNET: 20, VGG: 20}
 KINDS: Mapping[Level, str | None] = {PLAIN: None, BN: "batchnorm", FIXED: "fixed", LOCKED: "lock"}
-ARMS: Mapping[Level, Changes] = {PLAIN: {}, BN: {}, FIXED: {}, LOCKED: {"defenses": ["key_lock"]}}
-SEEDS = range(5)
+POINTS: Mapping[Level, float] = {LENET: 1.0, RESNET: 3.0, VGG: 3.0}
+"""How many points of accuracy a lock may cost."""
 
 
 def victim(point: Mapping[str, Level]) -> Changes:
     """The network of a point, with what its arm puts behind the first convolution."""
-    own, kind = VICTIMS[point["victim"]], KINDS[point["arm"]]
+    own, kind = NETWORKS[point["network"]], KINDS[point["arm"]]
     return {"victim": own if kind is None else {"name": "key_locked", "victim": own, "kind": kind}}
 
 
 def differs(point: Mapping[str, Level]) -> bool:
     """A ResNet has its BatchNorm anyway."""
-    return not (point["victim"] == RESNET and point["arm"] == BN)
+    return not (point["network"] == RESNET and point["arm"] == BN)
 
 
-DIGITS = Block(
-    name="digits",
-    base={**BASE, "data": {"name": "mnist", "part": "train"}, "rounds": 200, "every": 20, "victim": "lenet"},
+TRAINING = Block(
+    name="training",
+    base=BASE,
     factors={
-        "data": {"MNIST": {"data": {"name": "mnist", "part": "train"}}},
-        "victim": {LENET: {}},
-        "arm": ARMS,
-        "seed": levels("seed", SEEDS),
+        "network": {
+            network: {
+                "rounds": rounds,
+                "every": rounds // 10,
+                **({"data": {"name": "mnist", "part": "train"}} if network == LENET else {}),
+            }
+            for network, rounds in ROUNDS.items()
+        },
+        "arm": {PLAIN: {}, BN: {}, FIXED: {}, LOCKED: {"defenses": ["key_lock"]}},
+        "seed": levels("seed", range(5)),
     },
-    quick={"arm": (PLAIN, LOCKED), "seed": SEEDS[:1]},
-    briefly={"rounds": 3, "every": 3},
-    joint=victim,
-)
-COLOR = Block(
-    name="color",
-    base={**BASE, "data": {"name": "photographs", "size": 32}, "rounds": 20, "every": 5, "victim": "lenet"},
-    factors={"victim": {RESNET: {}, VGG: {}}, "arm": ARMS, "seed": levels("seed", SEEDS)},
-    quick={"victim": (RESNET,), "arm": (LOCKED,), "seed": SEEDS[:1]},
-    briefly={"rounds": 1, "every": 1},
+    quick={"network": (LENET,), "arm": (PLAIN, LOCKED), "seed": (0,)},
     where=differs,
     joint=victim,
 )
@@ -90,18 +93,17 @@ ATTACKED = Block(
     quick={"attack": (adaptive.IG,), "seed": range(2)},
     joint=lambda point: {"victim": {"name": "key_locked", "victim": "lenet"}} if point["arm"] == LOCKED else {},
 )
-PLACES = ((DIGITS.name, LENET), (COLOR.name, RESNET), (COLOR.name, VGG))
 
 
-def cost(found: Results, *, block: str, victim: Level, against: Level) -> Statistic:
+def cost(found: Results, *, network: Level, against: Level) -> Statistic:
     """How many points of accuracy FedKL, with the key, is below another arm."""
-    mine, other = (found.trained(block, {"victim": victim, "arm": arm}) for arm in (LOCKED, against))
+    mine, other = (found.trained(TRAINING.name, {"network": network, "arm": arm}) for arm in (LOCKED, against))
     return other.minus(mine).times(100)
 
 
-def without_key(found: Results, *, block: str, victim: Level) -> Statistic:
-    """The accuracy with a key that is nobody's, in points."""
-    return found.trained(block, {"victim": victim, "arm": LOCKED}).mean("stranger_accuracy").times(100)
+def without_key(found: Results, *, network: Level) -> Statistic:
+    """The accuracy with a key that is nobody's, in percent."""
+    return found.trained(TRAINING.name, {"network": network, "arm": LOCKED}).mean("stranger_accuracy").times(100)
 
 
 def above_blind(found: Results, *, arm: Level, attack: Level) -> Statistic:
@@ -122,41 +124,27 @@ STUDY = Study(
         "at a fresh LeNet; behind a lock they take its factors by chance (who searches them: `fedkl-adaptive`), and PSNR is "
         "taken after the best fit of gain and offset, for a blind guess as well."
     ),
-    trainings=(DIGITS, COLOR),
+    trainings=(TRAINING,),
     blocks=(ATTACKED,),
     views=(
         *(
             View(
-                title=f"{victim}: accuracy by round",
-                block=block,
+                title=f"{network}: accuracy by round",
+                block=TRAINING.name,
                 x=ROUND,
                 by="arm",
-                only={"victim": victim},
-                score=score,
+                only={"network": network},
+                score="client_accuracy",
                 statistic="mean",
             )
-            for block, victim in PLACES
-            for score in ("client_accuracy",)
+            for network in NETWORKS
         ),
         *(
-            View(title=title, block=block, x="victim", by="arm", score=score, statistic="mean")
-            for block in (DIGITS.name, COLOR.name)
-            for title, score in (
-                ("Accuracy after the last round", "client_accuracy"),
-                ("Accuracy by the server's weights", "server_accuracy"),
+            View(title=title, block=TRAINING.name, x="network", by="arm", only=only, score=score, statistic="mean")
+            for title, score, only in (
+                ("Accuracy after the last round", "client_accuracy", {}),
+                ("Accuracy with a wrong key", "stranger_accuracy", {"arm": LOCKED}),
             )
-        ),
-        *(
-            View(
-                title="Accuracy with a wrong key",
-                block=block,
-                x="victim",
-                by="arm",
-                only={"arm": LOCKED},
-                score="stranger_accuracy",
-                statistic="mean",
-            )
-            for block in (DIGITS.name, COLOR.name)
         ),
         View(
             title="PSNR of attacks after a fit of gain and offset",
@@ -170,23 +158,23 @@ STUDY = Study(
     claims=(
         *(
             Claim(
-                text=f"{victim}: with the key, at most {points} points below {arm}",
-                measure=partial(cost, block=block, victim=victim, against=arm),
+                text=f"{network}: with the key, at most {points:g} points below {arm}",
+                measure=partial(cost, network=network, against=arm),
                 at_most=points,
                 unit="points",
             )
-            for (block, victim), points in zip(PLACES, (1.0, 3.0, 3.0), strict=True)
+            for network, points in POINTS.items()
             for arm in (PLAIN, BN)
-            if differs({"victim": victim, "arm": arm})
+            if differs({"network": network, "arm": arm})
         ),
         *(
             Claim(
-                text=f"{victim}: with a wrong key, at most twice the accuracy of chance",
-                measure=partial(without_key, block=block, victim=victim),
+                text=f"{network}: with a wrong key, at most twice the accuracy of chance",
+                measure=partial(without_key, network=network),
                 at_most=2 * 100 / CLASSES,
                 unit="%",
             )
-            for block, victim in PLACES
+            for network in NETWORKS
         ),
         *(
             Claim(
