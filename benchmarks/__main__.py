@@ -28,7 +28,7 @@ NAMES = (
     "inverting",
     "labels",
     "verdicts",
-    "generative",
+    "searching",
     "tuning",
 )
 
