@@ -64,6 +64,7 @@ def test_the_example_that_comes_along_has_ten_defenses_at_three_strengths():
         ({"defenses": {"noise": {"1": []}}}, "defenses.noise.1: got []"),
         ({"defenses": {"noise": {"1": {"defenses": ["nois"]}}}}, "at noise 1: defenses.0: "),
         ({"attacks": {}}, "attacks: got {}"),
+        ({"quick": 3}, "quick: got 3, expected what a short run changes"),
         ({"audits": {"seeds": 0}}, "audits.seeds: got 0, expected a number >= 1"),
         ({"audits": {"seed": 1}}, "audits.seed: got 1, but there is no such setting; did you mean 'seeds'"),
         ({"federation": {"round": 1}}, "federation.round: got 1, but there is no such setting; did you mean 'rounds'"),
@@ -74,6 +75,14 @@ def test_what_is_wrong_is_told(changes, words):
     with pytest.raises(UsageError) as told:
         parse({**DOCUMENT, **changes})
     assert words in str(told.value)
+
+
+def test_a_short_run_changes_what_the_file_says():
+    short = parse({**DOCUMENT, "quick": {"federation.rounds": 5, "audits.seeds": 1}}, is_quick=True)
+    assert {option.federation.rounds for option in short.options} == {5}
+    assert {len(audits) for option in short.options for audits in option.audits.values()} == {1}
+    assert short.is_quick
+    assert {option.federation.rounds for option in parse({**DOCUMENT, "quick": {"federation.rounds": 5}}).options} == {80}
 
 
 def measured(option, accuracy, outcomes, psnr, status=Status.OK):

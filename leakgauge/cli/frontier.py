@@ -19,11 +19,13 @@ File = Annotated[
     Path,
     typer.Argument(metavar="[FILE.yaml]", help="Base, attacks and defenses; without a file, an example.", show_default=False),
 ]
+Quick = Annotated[bool, typer.Option("--quick", help="Take fewer rounds and audits, as the file says under quick.")]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are, and are found again.")]
 
 
 def frontier(
     file: File = EXAMPLE,
+    is_quick: Quick = False,
     settings: Settings = None,
     out: Out = Path("leakgauge-frontier"),
     device: Device = "auto",
@@ -40,13 +42,14 @@ def frontier(
     from leakgauge.frontier.page import write_frontier
     from leakgauge.frontier.running import audit
 
-    chosen = load(file, settings or ())
+    chosen = load(file, settings or (), is_quick=is_quick)
     audits = sum(len(specs) for option in chosen.options for specs in option.audits.values())
     runtime = runtime_for(device, workers, timeout, audits)
     trained = train_all([option.federation for option in chosen.options], out, runtime)
     with interruptible(), screen.progress(audits) as listener:
         measured = audit(chosen, trained, out, runtime, listener)
-    command = shlex.join(["leakgauge", "frontier", file.name, *(part for one in settings or () for part in ("--set", one))])
+    words = ["leakgauge", "frontier", file.name, *(["--quick"] if is_quick else [])]
+    command = shlex.join([*words, *(part for one in settings or () for part in ("--set", one))])
     findings = conclude(chosen, measured, command=command)
     _show(findings)
     screen.say(f"Page: {write_frontier(findings, out)}")

@@ -10,8 +10,9 @@
     defenses:
       none: {"": {}}
       noise: {"0.01": {defenses: [{name: gaussian_noise, sigma: 0.01}]}}
+    quick: {federation.rounds: 50, audits.seeds: 2}
 
-A defense is what it changes in the base, by dotted paths: a list of defenses, and as well `batch`, `client` or `victim`.
+A defense is what it changes in the base, by dotted paths: a list of defenses, and as well `batch`, `client` or `victim`. `quick` is what a short run changes.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ DEFAULTS: Mapping[str, Any] = {
     "federation": {},
     "audits": {},
     "attacks": {"adaptive": "bayes"},
+    "quick": {},
 }
 """What a file may leave out."""
 
@@ -67,25 +69,30 @@ class Frontier:
 
     name: str
     options: tuple[Option, ...]
+    is_quick: bool = False
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Frontier:
+def load(path: Path, overrides: Sequence[str] = (), *, is_quick: bool = False) -> Frontier:
     """Read a file, with `a.b=value` overrides. Raises UsageError, naming the defense, for whatever is wrong in either."""
     whole: dict[str, Any] = {**DEFAULTS, **read_file(path)}
     for assignment in overrides:
         whole = override(whole, assignment)
-    return parse(whole)
+    return parse(whole, is_quick=is_quick)
 
 
-def parse(whole: Mapping[str, Any]) -> Frontier:
+def parse(whole: Mapping[str, Any], *, is_quick: bool = False) -> Frontier:
     """Read a frontier from plain values. Raises UsageError as `load` does."""
     base = {**DEFAULTS, **whole}
-    name, defenses = base.pop("name"), base.pop("defenses", None)
+    name, defenses, quick = base.pop("name"), base.pop("defenses", None), base.pop("quick")
+    if not isinstance(quick, Mapping):
+        raise UsageError(f"quick: got {shown(quick)}, expected what a short run changes, such as federation.rounds: 50")
+    for path, value in quick.items() if is_quick else ():
+        base = put(base, path, value)
     for key in base:
         if key not in _BASE:
             raise UsageError(f"{key}: got {shown(base[key])}, but a frontier has no such setting; {suggestion(str(key), _BASE)}")
     options = tuple(_option(base, defense, strength, changes) for defense, strength, changes in _points(defenses))
-    return Frontier(str(name), options)
+    return Frontier(str(name), options, is_quick)
 
 
 def _points(defenses: object) -> Iterator[tuple[str, str, Mapping[str, Any]]]:

@@ -44,13 +44,14 @@ class Findings:
     recommendation: str
     method: str
     command: str  # that makes it again
+    is_quick: bool = False
 
 
 def conclude(frontier: Frontier, measured: Sequence[Measured], *, command: str) -> Findings:
     """Return the findings of all options."""
     best = _undominated([_point(one) for one in measured])
     rows = tuple(_row(one, is_best=is_best) for one, is_best in zip(measured, best, strict=True))
-    return Findings(frontier.name, rows, _recommendation(rows), _method(measured[0]), command)
+    return Findings(frontier.name, rows, _recommendation(rows), _method(measured[0]), command, frontier.is_quick)
 
 
 def _method(one: Measured) -> str:
