@@ -52,6 +52,14 @@ _GGL = {
     ggl.REFINED: (Range(3e-5, 0.1), Range(1e-3, 0.5)),
     ggl.BAYES: (Range(0.1, 1e3), _RATE),
 }
+_WIDER: Mapping[tuple[Level, Level], tuple[Range, ...]] = {
+    (ggl.NOISE, ggl.DLG): (Range(1e-3, 3.0),),
+    (ggl.NOISE, ggl.IDLG): (Range(1e-3, 3.0),),
+    (ggl.NOISE, ggl.IG): (Range(1e-2, 100.0), _RATE),
+    (ggl.NOISE, ggl.GI): (Range(0.1, 500.0), Range(0.1, 10.0)),
+    (ggl.NOISE, ggl.BAYES): (Range(1e-2, 100.0), Range(0.1, 10.0)),
+}
+"""Where the best of the ranges above lay at an end."""
 _FIRST: Mapping[str, Sequence[float]] = {
     ggl.DLG: (1.31,),
     ggl.IDLG: (0.552,),
@@ -83,7 +91,13 @@ TUNABLE = (
     Tunable(
         "ggl",
         (ggl.TABLE,),
-        lambda point: dict(zip(ggl.TUNED[point["attack"]], _GGL[str(point["attack"])], strict=True)),
+        lambda point: dict(
+            zip(
+                ggl.TUNED[point["attack"]],
+                _WIDER.get((point["defense"], point["attack"]), _GGL[str(point["attack"])]),
+                strict=True,
+            )
+        ),
         lambda data: {"color": {"data": {"name": "npz", "path": data}}},
         trials=16,
         batches=3,

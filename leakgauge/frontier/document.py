@@ -12,8 +12,8 @@
       noise: {"0.01": {defenses: [{name: gaussian_noise, sigma: 0.01}]}}
     quick: {federation.rounds: 50, audits.seeds: 2}
 
-A defense is what it changes in the base, by dotted paths: a list of defenses, and as well `batch`, `client` or `victim`. `quick` is what
-a short run changes.
+A defense is what it changes in the base, by dotted paths: a list of defenses, and as well `batch`, `client` or `victim`. `quick` is
+what a short run changes.
 """
 
 from __future__ import annotations
