@@ -19,7 +19,7 @@ from leakgauge.federation.evaluation import Accuracy
 from leakgauge.federation.running import Curve, Point
 from leakgauge.frontier.document import load, parse
 from leakgauge.frontier.finding import conclude
-from leakgauge.frontier.page import to_markdown, write_frontier
+from leakgauge.frontier.page import chart, to_markdown, write_frontier
 from leakgauge.frontier.privacy import guaranteed
 from leakgauge.frontier.running import Measured
 
@@ -162,6 +162,14 @@ def test_the_page_has_a_row_and_a_mark_for_every_option(tmp_path):
     assert "<b>" not in page
     assert "<script" not in page
     assert json.loads((tmp_path / "frontier.json").read_text())["rows"][0]["leaked"] == 1
+
+
+def test_of_many_options_the_plot_names_those_that_no_other_beats():
+    many = {**DOCUMENT, "defenses": {"batch": {str(size): {"batch": size} for size in range(1, 15)}}}
+    frontier = parse(many)
+    best = frontier.options[3]
+    found = conclude(frontier, [measured(one, 0.9 if one is best else 0.5, [LEAK], [9.0]) for one in frontier.options], command="")
+    assert [f">{one.name}<" in chart(found) for one in frontier.options] == [one is best for one in frontier.options]
 
 
 def test_a_file_is_measured_and_measured_once(tmp_path, capsys, monkeypatch):

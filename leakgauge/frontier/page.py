@@ -15,6 +15,8 @@ from leakgauge.report.numbers import DASH, duration, number, share
 from leakgauge.report.page import environment
 
 _INK, _LINE, _MUTED, _ACCENT = INKS
+_NAMED = 12
+"""Of more options, only those that no other one beats have their name in the plot: names would hide each other."""
 HEADINGS = (
     "Option",
     "Accuracy",
@@ -60,7 +62,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def chart(findings: Findings) -> str:
-    """Draw accuracy against the share of updates that leak, with intervals; options that no other beats are filled."""
+    """Draw accuracy against the share of updates that leak, with intervals; options that no other beats are filled and named."""
     rows = [
         (row, row.accuracy, row.accuracy_interval) for row in findings.rows if row.accuracy is not None and row.accuracy_interval
     ]
@@ -82,7 +84,8 @@ def chart(findings: Findings) -> str:
                 markerfacecolor=ink if row.is_best else "none",
                 elinewidth=0.8,
             )
-            axes.annotate(row.name, (accuracy, leaked), xytext=(5, 4), textcoords="offset points", color=_INK, fontsize=9)
+            if row.is_best or len(rows) <= _NAMED:
+                axes.annotate(row.name, (accuracy, leaked), xytext=(5, 4), textcoords="offset points", color=_INK, fontsize=9)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
         axes.set_xlabel("accuracy after training", color=_MUTED)
