@@ -9,11 +9,16 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from leakgauge.attacks.bayes import bayes
 from leakgauge.attacks.floors import MeanImage
 from leakgauge.attacks.forging import biases, forge
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.matching import Matching
+from leakgauge.attacks.replays.estimated import Estimated
+from leakgauge.attacks.replays.granted import Granted
+from leakgauge.attacks.replays.one_gradient import OneGradient
+from leakgauge.attacks.replays.undefended import Undefended
 from leakgauge.attacks.replays.unlocking import Forging, Unlocking
 from leakgauge.attacks.searches.adam import Adam
 from leakgauge.attacks.searches.lbfgs import LBFGS
@@ -237,6 +242,40 @@ def test_forged_factors_give_a_trained_model_its_accuracy_back():
     torch.testing.assert_close(fixed(seen, test[:2])["3.weight"], unlocking(seen, test[:2])["3.weight"])
     with pytest.raises(UsageError, match="does not grant public_data"):
         unlocking.fixed(replace(seen, public=None))
+
+
+def locked_scene():
+    model = KeyLocked(victim=LeNet(channels=6), length=6, activation="sigmoid").build(INPUTS, rng=stream(0, "victim"))
+    return Scene(
+        model=model, secret=draw(1), public=Batch(torch.rand(9, *INPUTS.shape, generator=stream(1, "x")), torch.arange(9) % 4)
+    )
+
+
+@pytest.mark.parametrize("replay", [Granted(), OneGradient(), Estimated(), Undefended()], ids=lambda one: type(one).__name__)
+def test_an_attack_that_knows_of_no_lock_is_out_of_scope_and_not_a_sign_of_safety(replay):
+    attack = Matching(likelihood=Gaussian(), space=Pixels(), replay=replay, labels=Known(), search=Adam(steps=1))
+    plan = Plan(client=TRAIN, defenses=(KeyLock(),), threat=ADAPTIVE, attack=attack, blind=MeanImage(), metrics={"psnr": PSNR()})
+    record = run(locked_scene(), plan).record
+    assert (record.status, record.verdict.outcome) == ("out_of_scope", "inconclusive")
+    assert "use the replay unlocking" in record.trials["attack"].message
+    assert record.trials["positive control"].status == "ok", "without the defense, there is no closed lock"
+
+
+def test_the_bayes_adversary_searches_what_a_lock_is_set_to():
+    attack = bayes(total_variation=0.0, search=Adam(steps=150, learning_rate=0.05))
+    plan = Plan(
+        client=TRAIN,
+        defenses=(KeyLock(),),
+        threat=ADAPTIVE,
+        attack=attack,
+        controls=frozenset(),
+        blind=MeanImage(),
+        metrics={"psnr": PSNR()},
+    )
+    trial = run(locked_scene(), plan).record.trials["attack"]
+    assert trial.status == "ok"
+    assert trial.losses[0] < 0.01 * trial.loss_blind
+    assert trial.uncovered["KeyLock.gamma"] < 0.3
 
 
 # What does not fit

@@ -26,9 +26,10 @@ from leakgauge.attacks.refinement import Refinement
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.settling import settle
 from leakgauge.core import tree
-from leakgauge.core.abilities import ROUNDS, Adjustable, Deepening, Estimating, Implying, Learned, Uncovering, used_by
+from leakgauge.core.abilities import ROUNDS, Adjustable, Deepening, Estimating, Implying, Learned, Opening, Uncovering, used_by
 from leakgauge.core.algorithm import Count, NonNegative, algorithm
-from leakgauge.core.errors import UsageError
+from leakgauge.core.errors import OutOfScope, UsageError
+from leakgauge.core.lock import is_closed
 from leakgauge.core.protocols import Attack, Found, Labels, Likelihood, Point, Prior, Replay, Search, Space
 from leakgauge.core.rng import fork
 from leakgauge.core.types import Batch, Capability, Inputs, Observation, Params, Reconstruction, Rng, Tick, part_of
@@ -152,6 +153,11 @@ class Matching:
         if isinstance(attack.replay, Estimating):
             fixed = attack.replay.fixed(seen)
             attack, estimates = replace(attack, replay=fixed.replay), dict(fixed.estimates)
+        if is_closed(seen) and not isinstance(attack.replay, Opening):
+            raise OutOfScope(
+                f"the client keeps what sets the model's locks, which the replay {type(attack.replay).__name__} takes as they are "
+                "in the model that is seen, and so for others; use the replay unlocking"
+            )
         return _Bound(attack, notes, estimates)
 
     @property

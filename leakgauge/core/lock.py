@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from leakgauge.core.errors import UsageError
 from leakgauge.core.rng import uniform
-from leakgauge.core.types import Model, Params, Rng
+from leakgauge.core.types import Model, Observation, Params, Rng
 
 Activation = Literal["relu", "sigmoid"]
 _PRIVATE = ("scale.weight", "scale.bias", "shift.weight", "shift.bias", "key")
@@ -66,6 +66,13 @@ def locks(model: Model) -> dict[str, KeyLock]:
 def private(model: Model) -> frozenset[str]:
     """The names of the parameters that a client keeps: keys, and the layers that make factors of them."""
     return frozenset(_under(lock, part) for lock in locks(model) for part in _PRIVATE)
+
+
+def is_closed(seen: Observation) -> bool:
+    """Whether an adversary faces locks and nothing of what sets them: none of it was sent, and the model that is seen has zeros."""
+    found = [name for name, layer in seen.model.net.named_modules() if isinstance(layer, KeyLock)]
+    names = [_under(lock, part) for lock in found for part in _PRIVATE]
+    return bool(names) and not any(name in seen.update.delta or bool(seen.model.params[name].any()) for name in names)
 
 
 def drawn(model: Model, *, rng: Rng) -> Params:

@@ -12,11 +12,13 @@ from torch import Tensor
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.undefended import Undefended
+from leakgauge.attacks.replays.unlocking import Unlocking
 from leakgauge.core import tree
 from leakgauge.core.abilities import Bound
 from leakgauge.core.algorithm import Positive, algorithm
 from leakgauge.core.belief import Belief, Noisy, Spreading, certain, peeled
 from leakgauge.core.errors import OutOfScope
+from leakgauge.core.lock import is_closed
 from leakgauge.core.protocols import Replay
 from leakgauge.core.types import Model, Observation, Params
 
@@ -29,7 +31,8 @@ class Implied:
     The candidate is replayed up to where chance begins, and the density takes what comes after: Gaussian noise makes squared
     distances, Laplace noise absolute ones, a number that a coin or a threshold dropped is judged by how likely that was, rounding
     by how likely it went that way. Without any chance the numbers have to be those that were seen, give or take `width` times
-    their root mean square. Defenses whose density has no closed form are replayed at their mean instead, at that width.
+    their root mean square. Defenses whose density has no closed form are replayed at their mean instead, at that width. What sets
+    locks, where the client keeps it, is searched along.
     """
 
     weight: Positive = 1.0
@@ -50,7 +53,7 @@ class Implied:
             likelihood(tree.apply(torch.zeros_like, seen.model.params), seen.update.delta)
         except OutOfScope as reason:
             return Bound(self, replay, (f"The likelihood is that of numbers without chance: {reason}.",))
-        return Bound(likelihood, Undefended())
+        return Bound(likelihood, Unlocking(replay=Undefended()) if is_closed(seen) else Undefended())
 
     def _spread(self, seen: Params) -> float:
         size = float(tree.squared_norm(seen)) / sum(value.numel() for value in seen.values())

@@ -80,6 +80,11 @@ class Unlocking:
         """Nothing: all factors are possible."""
         return ()
 
+    @property
+    def opens(self) -> bool:
+        """True."""
+        return True
+
     def uncovered(self, seen: Observation, point: Point, /) -> Params:
         """Return the factors at a point, KeyLock.gamma and KeyLock.beta, [channels] of all locks together."""
         own, found = self._own(point), locks(seen.model)
@@ -116,6 +121,10 @@ class _Opened:
     @property
     def needs(self) -> frozenset[Capability]:
         return self.unlocking.needs
+
+    @property
+    def opens(self) -> bool:
+        return True
 
     def __call__(self, seen: Observation, batch: Batch, /) -> Params:
         return self.unlocking.replay(replace(seen, model=opened(seen.model, biases(seen.model, self.factors))), batch)

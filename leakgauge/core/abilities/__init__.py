@@ -11,7 +11,18 @@ from leakgauge.core.abilities.clients import (
     Trains,
     exchange_gradient,
 )
-from leakgauge.core.abilities.parts import Adjustable, Batched, Believed, Believing, Bound, Estimating, Fixed, Implying, Uncovering
+from leakgauge.core.abilities.parts import (
+    Adjustable,
+    Batched,
+    Believed,
+    Believing,
+    Bound,
+    Estimating,
+    Fixed,
+    Implying,
+    Opening,
+    Uncovering,
+)
 from leakgauge.core.abilities.spaces import Conditional, Deepening, Generative, conditioned
 
 __all__ = [
@@ -36,6 +47,7 @@ __all__ = [
     "Limited",
     "LocalTraining",
     "Needing",
+    "Opening",
     "Owning",
     "ROUNDS",
     "Trains",

@@ -57,6 +57,16 @@ class Uncovering(Protocol):
 
 
 @runtime_checkable
+class Opening(Protocol):
+    """A replay that sets locks itself, and not as the model has them that the adversary holds."""
+
+    @property
+    def opens(self) -> bool:
+        """True."""
+        ...
+
+
+@runtime_checkable
 class Batched(Protocol):
     """An objective that can be evaluated at many points at once, for less than what they would take one by one."""
 
