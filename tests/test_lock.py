@@ -15,6 +15,7 @@ from leakgauge.attacks.forging import biases, forge
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.matching import Matching
+from leakgauge.attacks.priors.batchnorm import BatchNormStatistics
 from leakgauge.attacks.replays.estimated import Estimated
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient
@@ -276,6 +277,16 @@ def test_the_bayes_adversary_searches_what_a_lock_is_set_to():
     assert trial.status == "ok"
     assert trial.losses[0] < 0.01 * trial.loss_blind
     assert trial.uncovered["KeyLock.gamma"] < 0.3
+
+
+@pytest.mark.parametrize("layers", [("all",), ("3",)], ids=["all", "the second"])
+def test_statistics_behind_a_closed_lock_are_no_statistics_of_the_client(layers):
+    model = KeyLocked(victim=CNN(width=3, hidden=20), layers=layers, length=6).build(INPUTS, rng=stream(0, "victim"))
+    closed = observe(model, draw(2), client=TRAIN, defenses=[KeyLock()], threat=INFORMED, rng=stream(0))
+    opened_up = observe(model, draw(2), client=TRAIN, threat=INFORMED, rng=stream(0))
+    for seen in (closed, opened_up):
+        assert float(BatchNormStatistics()(draw(2), seen)) == pytest.approx(0, abs=1e-5)
+        assert float(BatchNormStatistics(weight=1.0)(Batch(0.3 * draw(2).x, draw(2).y), seen)) > 1e-2
 
 
 # What does not fit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, final
 
 import torch
@@ -11,6 +12,7 @@ from leakgauge.core import tree
 from leakgauge.core.algorithm import NonNegative, algorithm
 from leakgauge.core.anatomy import batch_norms
 from leakgauge.core.errors import OutOfScope
+from leakgauge.core.lock import is_closed, locks
 from leakgauge.core.types import Batch, Capability, Observation
 
 
@@ -26,8 +28,8 @@ class BatchNormStatistics:
 
     The targets are the batch's own statistics where the client trained in training mode and sent its buffers (they follow from
     the running statistics before and after; over several local steps, as a weighted mean), and features are then computed in
-    that mode as well. Otherwise they are the running statistics of the global model. Raises OutOfScope for a model without
-    BatchNorm.
+    that mode as well. Otherwise they are the running statistics of the global model. Behind a lock whose key the client keeps, no
+    layer counts. Raises OutOfScope for a model without BatchNorm.
     """
 
     weight: NonNegative = 0.1
@@ -44,8 +46,18 @@ class BatchNormStatistics:
         distances = [
             (found[name].mean - target.mean).norm() + (found[name].variance - target.variance).norm()
             for name, target in targets.items()
+            if name in _unlocked(found, seen)
         ]
         return self.weight * torch.stack(distances).sum()
+
+
+def _unlocked(names: Iterable[str], seen: Observation) -> list[str]:
+    """Of layers in the order in which they run, those with no closed lock in front: features behind one are not the client's."""
+    every = list(names)
+    if not is_closed(seen):
+        return every
+    first = next(place for place, name in enumerate(every) if name.rpartition(".")[0] in locks(seen.model))
+    return every[: first + 1]  # the lock's own statistics are of what enters it
 
 
 def _targets(seen: Observation) -> dict[str, _Statistics]:
