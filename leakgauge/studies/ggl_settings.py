@@ -18,16 +18,45 @@ _MIDDLE: Mapping[Level, tuple[float, ...]] = {
 """Where nothing has been tuned yet: about the middle of the ranges, or the papers' settings."""
 SETTINGS: Mapping[Level, Mapping[Level, tuple[float, ...]]] = {
     "none": {
-        **_MIDDLE,
         "DLG": (1.39,),
         "iDLG": (0.552,),
         "Inverting Gradients": (0.00155, 0.0738),
         "GradInversion": (0.0903, 0.517),
+        "GGL": (0.000441, 1.0),
+        "GGL, refined": (0.0194, 0.1),
+        "Bayes, flow": (9.88, 0.869),
     },
-    "noise": _MIDDLE,
-    "clipping": _MIDDLE,
-    "sparsification": _MIDDLE,
-    "Soteria": _MIDDLE,
+    "noise": {
+        "DLG": (0.01,),
+        "iDLG": (0.001,),
+        "Inverting Gradients": (100.0, 2.0),
+        "GradInversion": (18.5, 3.57),
+        "GGL": (0.0253, 0.21),
+        "GGL, refined": (0.00553, 0.001),
+        "Bayes, flow": (0.323, 2.0),
+    },
+    "clipping": {
+        "DLG": (0.467,),
+        "iDLG": (0.389,),
+        "Inverting Gradients": (0.00325, 0.0814),
+        "GradInversion": (0.239, 0.647),
+        "GGL": (0.000441, 1.0),
+        "GGL, refined": (0.00316, 0.0709),
+        "Bayes, flow": (9.88, 0.869),
+    },
+    "sparsification": {
+        **_MIDDLE,
+        "DLG": (0.423,),
+        "iDLG": (0.677,),
+        "Inverting Gradients": (0.203, 0.383),
+        "GradInversion": (0.685, 0.481),
+        "GGL": (0.000441, 1.0),
+        "GGL, refined": (0.0194, 0.1),
+    },
+    "Soteria": {
+        **_MIDDLE,
+        "GGL": (9.59e-05, 0.918),
+    },
 }
 UNTUNED = tuple(
     f"{attack} under {defense}"
