@@ -33,7 +33,7 @@ SETTINGS: Mapping[Level, Mapping[Level, tuple[float, ...]]] = {
         "GradInversion": (18.5, 3.57),
         "GGL": (0.0253, 0.21),
         "GGL, refined": (0.00553, 0.001),
-        "Bayes, flow": (0.323, 2.0),
+        "Bayes, flow": (0.182, 0.786),
     },
     "clipping": {
         "DLG": (0.467,),
@@ -55,7 +55,10 @@ SETTINGS: Mapping[Level, Mapping[Level, tuple[float, ...]]] = {
     },
     "Soteria": {
         **_MIDDLE,
+        "DLG": (0.112,),
+        "iDLG": (0.181,),
         "GGL": (9.59e-05, 0.918),
+        "GGL, refined": (0.000569, 0.0228),
     },
 }
 UNTUNED = tuple(
