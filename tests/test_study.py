@@ -37,7 +37,7 @@ from leakgauge.studying import (
     levels,
     trainings,
 )
-from leakgauge.studying.results import worst_of
+from leakgauge.studying.samples import worst_of
 
 BASE = {"data": {"name": "photographs", "size": 32}, "batch": {"size": 2}, "victim": "lenet", "attack": "dlg"}
 BLOCK = Block(
@@ -391,7 +391,7 @@ def test_findings_name_no_folder_of_a_machine(tmp_path):
 
 
 TINY = """
-from leakgauge.studying.results import worst_of
+from leakgauge.studying.samples import worst_of
 from leakgauge.studying import Block, Claim, Study, View, levels
 
 BASE = {
@@ -565,21 +565,36 @@ def test_trainings_are_compared_in_pairs_and_shown_by_round():
     assert "the number of trainings" in page
 
 
-def test_a_training_that_diverged_has_learned_nothing_and_one_that_is_missing_is_told():
+def test_a_training_that_diverged_has_no_accuracy_and_no_claim_rests_on_it():
+    """Counted as 0, it would bear out that a wrong key is of no use, and that a defense costs nothing."""
+    courses, found = trainings(SCHOOLED), cases(SCHOOLED)
+    curves = {one.key: curve(one) for one in courses}
+    curves[courses[0].key] = Curve(curves[courses[0].key].points[:1], Status.DIVERGED, 14)
+    made = Results(SCHOOLED.every, (), {}, courses=courses, curves=curves)
+    with pytest.raises(Unsettled, match="1 of 3 trainings diverged: training, lock kept, seed 0"):
+        made.trained("training", {"lock": "kept"})
+    assert made.select_trainings("training", {"lock": "kept"}).values() == pytest.approx((0.68, 0.77))
+    findings = conclude("?", SCHOOLED, found, records(found), is_quick=False, command="", courses=courses, curves=curves)
+    assert findings.claims[0].result == "cannot tell"
+    assert [(cell.statistic.count, cell.blank) for cell in findings.tables[1].series[0].cells] == [(3, 0), (2, 1)]
+    text = to_markdown(findings)
+    assert "1 diverged" in text
+    assert "What diverged has no accuracy from then on, and is in no mean." in text
+
+
+def test_a_training_that_is_missing_is_told():
     courses = trainings(SCHOOLED)
     curves = {one.key: curve(one) for one in courses}
-    curves[courses[0].key] = Curve(curves[courses[0].key].points[:1], Status.DIVERGED)
-    made = Results(SCHOOLED.every, (), {}, courses=courses, curves=curves)
-    assert made.trained("training", {"lock": "kept"}).values() == pytest.approx((0.0, 0.68, 0.77))
     del curves[courses[1].key]
+    made = Results(SCHOOLED.every, (), {}, courses=courses, curves=curves)
     with pytest.raises(Unsettled, match="1 of 3 trainings missing: training, lock kept, seed 1"):
         made.trained("training", {"lock": "kept"})
     with pytest.raises(LeftOut):
-        Results(SCHOOLED.every, (), {}, is_quick=True, courses=courses, curves=curves).trained("training", {"seed": 2})
+        replace(made, is_quick=True).trained("training", {"seed": 2})
     with pytest.raises(UsageError, match="no client keeps anything"):
-        Results(SCHOOLED.every, (), {}, courses=courses, curves=curves).trained("training", {"lock": "none"}).mean(
-            "stranger_accuracy"
-        )
+        made.trained("training", {"lock": "none"}).mean("stranger_accuracy")
+    with pytest.raises(UsageError, match="did you mean 'client_accuracy'"):
+        made.trained("training", {"lock": "none"}).mean("client_acuracy")
 
 
 def test_an_override_changes_what_has_such_a_setting():

@@ -57,6 +57,16 @@ def test_what_is_finished_is_found_again_and_more_rounds_go_on_from_fewer(tmp_pa
     assert (tmp_path / TRAININGS / spec.key / checkpoint(6)).stat().st_mtime_ns == written
 
 
+def test_one_that_diverged_has_ended_for_those_that_want_more_rounds_alone(tmp_path):
+    wild = {**DOCUMENT, "server": {"name": "sgd", "learning_rate": 1e12}, "every": 50}
+    long, short = (federating.parse({**wild, "rounds": rounds}) for rounds in (50, 1))
+    (found,) = train([long], tmp_path, Runtime(device="cpu"))
+    assert found.curve.status == "diverged"
+    assert 1 <= found.curve.over < 50
+    assert finished(long, tmp_path) == found.curve
+    assert finished(short, tmp_path) is None, "after one round, its weights were numbers"
+
+
 def test_an_error_of_one_is_told_and_what_others_finished_is_kept(tmp_path):
     sound = federating.parse(DOCUMENT)
     bad = federating.parse({**DOCUMENT, "data": {"name": "npz", "path": "nowhere.npz"}})

@@ -37,6 +37,7 @@ class Curve:
 
     points: tuple[Point, ...]
     status: Status = Status.OK
+    over: int | None = None  # how many rounds were over when it diverged
 
 
 def run(
@@ -60,14 +61,14 @@ def run(
     for number in range(state.round, rounds):
         after, _ = step(federation, state)
         if not bool(tree.squared_norm(after.params).isfinite()):
-            return state, _written(folder, points, Status.DIVERGED)
+            return state, _written(folder, Curve(tuple(points), Status.DIVERGED, number))
         state = after
         if (number + 1) % every == 0 or number + 1 == rounds:
             seconds = (time.perf_counter() - since) / (number + 1 - (points[-1].round if points else 0))
             point = Point(state.round, evaluate(federation, state, test), seconds)
             points.append(point)
             checkpoints.save(folder / checkpoint(state.round), state, made)
-            _written(folder, points, Status.OK)
+            _written(folder, Curve(tuple(points)))
             since = time.perf_counter()
         hear(state.round)
     return state, Curve(tuple(points))
@@ -82,7 +83,7 @@ def finished(folder: Path, rounds: int) -> Curve | None:
     points = tuple(point for point in curve.points if point.round <= rounds)
     if points and points[-1].round == rounds:
         return Curve(points)
-    return curve if curve.status == Status.DIVERGED else None
+    return curve if curve.over is not None and curve.over < rounds else None
 
 
 def checkpoint(number: int) -> str:
@@ -112,13 +113,12 @@ def _curve(folder: Path) -> Curve:
     try:
         told = json.loads(path.read_text())
         points = (Point(one["round"], Accuracy(**one["accuracy"]), one["seconds"]) for one in told["points"])
-        return Curve(tuple(points), Status(told["status"]))
+        return Curve(tuple(points), Status(told["status"]), told.get("over"))
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"out: {path} holds no curve ({error}), expected what federate has written; remove the folder") from error
 
 
-def _written(folder: Path, points: list[Point], status: Status) -> Curve:
-    curve = Curve(tuple(points), status)
+def _written(folder: Path, curve: Curve) -> Curve:
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         path = Path(unfinished) / CURVE
         path.write_text(json.dumps(asdict(curve), indent=2))

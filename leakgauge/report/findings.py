@@ -61,11 +61,19 @@ def caption(table: Table) -> str:
     counted = "trainings" if is_trained else "scores"
     notes = [
         f"{what[view.statistic]}, with a 95% interval where there is one, and the number of {counted}.{fixed}",
-        f"{plural(lost, 'audit')} ended without a guess and count with the worst score." if lost else "",
+        _lost(lost, is_trained=is_trained),
         f"{plural(away, 'training' if is_trained else 'audit')} have not run and are not counted." if away else "",
         view.note,
     ]
     return " ".join(filter(None, notes))
+
+
+def _lost(count: int, *, is_trained: bool) -> str:
+    if not count:
+        return ""
+    if is_trained:
+        return "What diverged has no accuracy from then on, and is in no mean."
+    return f"{plural(count, 'audit')} ended without a guess and count with the worst score."
 
 
 def made(findings: Findings) -> str:
@@ -95,9 +103,10 @@ def value(cell: Cell, view: View) -> str:
 
 def detail(cell: Cell, view: View) -> str:
     """The interval of a cell, how many scores are behind it, and how many points are not."""
+    lost = "diverged" if view.score in ACCURACIES else "without a guess"
+    away = [f"{cell.blank} {lost}" if cell.blank else "", f"{cell.missing} missing" if cell.missing else ""]
     if cell.statistic is None:
-        return "not run" if cell.missing else ""
-    away = [f"{cell.blank} without a guess" if cell.blank else "", f"{cell.missing} missing" if cell.missing else ""]
+        return f"{cell.blank} {lost}" if cell.blank else "not run" if cell.missing else ""
     return "; ".join(filter(None, [_spread(cell.statistic, lambda value: _number(view, value)).strip("()"), *away]))
 
 

@@ -2,9 +2,11 @@
 
 from leakgauge.studying.blocks import Block, Changes, Level, levels, nothing
 from leakgauge.studying.cases import Case, Course
+from leakgauge.studying.concluding import conclude
 from leakgauge.studying.document import Claim, Study, View, cases, trainings
-from leakgauge.studying.findings import Cell, Findings, Judgment, Ruling, Series, Table, conclude
-from leakgauge.studying.results import IDENTIFIED, LeftOut, Results, Sample, Unsettled
+from leakgauge.studying.findings import Cell, Findings, Judgment, Ruling, Series, Table
+from leakgauge.studying.results import Results
+from leakgauge.studying.samples import IDENTIFIED, LeftOut, Sample, Unsettled
 from leakgauge.studying.statistic import Statistic
 from leakgauge.studying.trainings import ACCURACIES, ROUND, Trainings
 

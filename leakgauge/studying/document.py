@@ -10,7 +10,8 @@ from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, LIMIT
 from leakgauge.core.errors import UsageError, suggestion
 from leakgauge.studying.blocks import Block, Level, named
 from leakgauge.studying.cases import Case, Course, courses, points
-from leakgauge.studying.results import IDENTIFIED, LABELS, Results
+from leakgauge.studying.results import Results
+from leakgauge.studying.samples import IDENTIFIED, LABELS
 from leakgauge.studying.statistic import Statistic
 from leakgauge.studying.trainings import ACCURACIES, ROUND
 

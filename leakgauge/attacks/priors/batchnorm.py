@@ -44,9 +44,8 @@ class BatchNormStatistics:
         targets = _targets(seen)
         found = _features(batch.x, seen)
         distances = [
-            (found[name].mean - target.mean).norm() + (found[name].variance - target.variance).norm()
-            for name, target in targets.items()
-            if name in _unlocked(found, seen)
+            (found[name].mean - targets[name].mean).norm() + (found[name].variance - targets[name].variance).norm()
+            for name in _unlocked(found, seen)
         ]
         return self.weight * torch.stack(distances).sum()
 
@@ -56,7 +55,7 @@ def _unlocked(names: Iterable[str], seen: Observation) -> list[str]:
     every = list(names)
     if not is_closed(seen):
         return every
-    first = next(place for place, name in enumerate(every) if name.rpartition(".")[0] in locks(seen.model))
+    first = next((place for place, name in enumerate(every) if name.rpartition(".")[0] in locks(seen.model)), len(every))
     return every[: first + 1]  # the lock's own statistics are of what enters it
 
 
