@@ -604,6 +604,10 @@ def test_an_override_changes_what_has_such_a_setting():
     assert {(one["attack"]["restarts"], one["data"]["name"]) for one in dlg} == {(7, "faces")}
     with pytest.raises(UsageError, match="round"):
         cases(SCHOOLED, overrides=["round=3"])
+    with pytest.raises(UsageError, match="clients"):
+        cases(study(), overrides=["clients=3"])  # in a study without trainings, nothing has such a setting
+    with pytest.raises(UsageError, match="attack"):
+        trainings(replace(SCHOOLED, blocks=(), views=()), overrides=["attack=dlg"])
 
 
 @pytest.mark.parametrize("trials", [(ATTACK, FLOOR), (ATTACK,)])

@@ -46,19 +46,25 @@ class Course:
 def points(block: Block, *, is_quick: bool = False, overrides: Sequence[str] = ()) -> Iterator[Case]:
     """Yield the audits of a block, the last factor changing fastest; `a.b=value` overrides change its base.
 
-    Those of settings that only a training has are for others. Raises UsageError, naming the point, for the first that is no sound
-    audit.
+    Raises UsageError, naming the point, for the first that is no sound audit.
     """
-    ours = [one for one in overrides if _setting(one) not in _TRAINING - _AUDIT]
-    for levels, spec in _read(block, document.parse, document.complete, is_quick, ours):
+    for levels, spec in _read(block, document.parse, document.complete, is_quick, overrides):
         yield Case(block.name, levels, spec, key(spec))
 
 
 def courses(block: Block, *, is_quick: bool = False, overrides: Sequence[str] = ()) -> Iterator[Course]:
     """Yield the trainings of a block, as `points` does its audits."""
-    ours = [one for one in overrides if _setting(one) not in _AUDIT - _TRAINING]
-    for levels, spec in _read(block, federating.parse, federating.complete, is_quick, ours):
+    for levels, spec in _read(block, federating.parse, federating.complete, is_quick, overrides):
         yield Course(block.name, levels, spec, f"{spec.key}-{spec.rounds}")
+
+
+def shared_out(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the overrides of a study of both kinds that are for its audits, and those for its trainings; what nobody has is in both."""
+    settings = {one: one.partition("=")[0].partition(".")[0].strip() for one in overrides}
+    audits, trainings = (
+        [one for one in overrides if settings[one] not in away] for away in (_TRAINING - _AUDIT, _AUDIT - _TRAINING)
+    )
+    return audits, trainings
 
 
 def _read(
@@ -80,10 +86,6 @@ def _read(
             yield point, parse(_changed(own, block.joint(point), complete))
         except UsageError as error:
             raise UsageError(f"at {name}: {error}") from error
-
-
-def _setting(assignment: str) -> str:
-    return assignment.partition("=")[0].partition(".")[0].strip()
 
 
 def _changed(own: dict[str, Any], changes: Changes, complete: Complete) -> dict[str, Any]:

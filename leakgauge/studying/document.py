@@ -9,7 +9,7 @@ from typing import Literal, final
 from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, LIMIT
 from leakgauge.core.errors import UsageError, suggestion
 from leakgauge.studying.blocks import Block, Level, named
-from leakgauge.studying.cases import Case, Course, courses, points
+from leakgauge.studying.cases import Case, Course, courses, points, shared_out
 from leakgauge.studying.results import Results
 from leakgauge.studying.samples import IDENTIFIED, LABELS
 from leakgauge.studying.statistic import Statistic
@@ -126,9 +126,11 @@ def cases(study: Study, *, is_quick: bool = False, overrides: Sequence[str] = ()
 
     Raises UsageError, naming the point, for the first that is no sound audit.
     """
-    return tuple(case for block in study.blocks for case in points(block, is_quick=is_quick, overrides=overrides))
+    ours = shared_out(overrides)[0] if study.trainings else overrides
+    return tuple(case for block in study.blocks for case in points(block, is_quick=is_quick, overrides=ours))
 
 
 def trainings(study: Study, *, is_quick: bool = False, overrides: Sequence[str] = ()) -> tuple[Course, ...]:
     """Return the trainings of all blocks, as `cases` does their audits."""
-    return tuple(one for block in study.trainings for one in courses(block, is_quick=is_quick, overrides=overrides))
+    ours = shared_out(overrides)[1] if study.blocks else overrides
+    return tuple(one for block in study.trainings for one in courses(block, is_quick=is_quick, overrides=ours))
