@@ -28,13 +28,14 @@ BASE: Mapping[str, Any] = {
         "batchnorm": "train",
     },
     "server": {"name": "sgd", "learning_rate": 1.0},
+    "rounds": 200,
+    "every": 20,
 }
 NETWORKS: Mapping[Level, Mapping[str, Any]] = {
     LENET: {"name": "lenet"},
     RESNET: {"name": "resnet20"},
     VGG: {"name": "vgg11", "width": 16},
 }
-ROUNDS: Mapping[Level, int] = {LENET: 200, RESNET: 20, VGG: 20}
 KINDS: Mapping[Level, str | None] = {PLAIN: None, BN: "batchnorm", FIXED: "fixed", LOCKED: "lock"}
 POINTS: Mapping[Level, float] = {LENET: 1.0, RESNET: 3.0, VGG: 3.0}
 """How many points of accuracy a lock may cost."""
@@ -56,17 +57,15 @@ TRAINING = Block(
     base=BASE,
     factors={
         "network": {
-            network: {
-                "rounds": rounds,
-                "every": rounds // 10,
-                **({"data": {"name": "mnist", "part": "train"}} if network == LENET else {}),
-            }
-            for network, rounds in ROUNDS.items()
+            LENET: {"data": {"name": "mnist", "part": "train"}},
+            RESNET: {"rounds": 20, "every": 2},
+            VGG: {"rounds": 20, "every": 2},
         },
         "arm": {PLAIN: {}, BN: {}, FIXED: {}, LOCKED: {"defenses": ["key_lock"]}},
         "seed": levels("seed", range(5)),
     },
     quick={"network": (LENET,), "arm": (PLAIN, LOCKED), "seed": (0,)},
+    briefly={"rounds": 4, "every": 2},
     where=differs,
     joint=victim,
 )

@@ -59,7 +59,7 @@ def courses(block: Block, *, is_quick: bool = False, overrides: Sequence[str] = 
 
 
 def shared_out(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the overrides of a study of both kinds that are for its audits, and those for its trainings; what nobody has is in both."""
+    """Return the overrides of a study of both kinds that are for its audits, and those for its trainings; others are in both."""
     settings = {one: one.partition("=")[0].partition(".")[0].strip() for one in overrides}
     audits, trainings = (
         [one for one in overrides if settings[one] not in away] for away in (_TRAINING - _AUDIT, _AUDIT - _TRAINING)
