@@ -48,8 +48,8 @@ _GGL = {
     ggl.IDLG: (Range(0.03, 3.0),),
     ggl.IG: (Range(1e-3, 1.0), _RATE),
     ggl.GI: (Range(0.01, 50.0), _RATE),
-    ggl.GGL: (Range(3e-5, 0.1), _RATE),
-    ggl.REFINED: (Range(3e-5, 0.1), Range(1e-3, 0.5)),
+    ggl.GGL: (Range(1e-3, 10.0), _RATE),
+    ggl.REFINED: (Range(1e-3, 10.0), Range(1e-3, 0.5)),
     ggl.BAYES: (Range(0.1, 1e3), _RATE),
 }
 _WIDER: Mapping[tuple[Level, Level], tuple[Range, ...]] = {
@@ -57,6 +57,8 @@ _WIDER: Mapping[tuple[Level, Level], tuple[Range, ...]] = {
     (ggl.NOISE, ggl.IDLG): (Range(1e-3, 3.0),),
     (ggl.NOISE, ggl.IG): (Range(1e-2, 100.0), _RATE),
     (ggl.NOISE, ggl.GI): (Range(0.1, 500.0), Range(0.1, 10.0)),
+    (ggl.NOISE, ggl.GGL): (Range(0.1, 1e3), _RATE),
+    (ggl.NOISE, ggl.REFINED): (Range(0.1, 1e3), Range(1e-4, 0.1)),
     (ggl.NOISE, ggl.BAYES): (Range(1e-2, 100.0), Range(0.1, 10.0)),
 }
 """Where the best of the ranges above lay at an end."""
@@ -65,8 +67,8 @@ _FIRST: Mapping[str, Sequence[float]] = {
     ggl.IDLG: (0.552,),
     ggl.IG: (0.00325, 0.0814),
     ggl.GI: (0.132, 1.0),
-    ggl.GGL: (0.000441, 1.0),
-    ggl.REFINED: (0.0194, 0.1),
+    ggl.GGL: (0.1, 0.5),
+    ggl.REFINED: (0.1, 0.05),
     ggl.BAYES: (9.88, 0.869),
 }
 """Where ten trials without a defense ended: nobody starts in the dark."""

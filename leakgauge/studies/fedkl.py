@@ -79,8 +79,6 @@ ATTACKED = Block(
             GGL: {
                 "attack": {
                     "name": "ggl",
-                    "regularizer": "density",
-                    "weight": 1e-3,
                     "labels": "known",
                     "search": {"name": "adam", "steps": 300, "learning_rate": 0.1, "schedule": "step"},
                 }

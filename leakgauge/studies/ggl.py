@@ -66,11 +66,10 @@ ATTACKS: Mapping[Level, Changes] = {
             "search": {**_ADAM, "schedule": "cosine"},
         }
     },
-    GGL: {"attack": {"name": "ggl", "regularizer": "density", "search": _ADAM}, "controls": ["floor", "limit"]},
+    GGL: {"attack": {"name": "ggl", "search": _ADAM}, "controls": ["floor", "limit"]},
     REFINED: {
         "attack": {
             "name": "ggl",
-            "regularizer": "density",
             "search": {**_ADAM, "steps": STEPS // 2, "learning_rate": 0.15},
             "refinement": {"blocks": 0, "search": {"name": "adam", "steps": STEPS // 2, "schedule": "cosine"}},
         }
@@ -212,7 +211,7 @@ STUDY = Study(
         f"defense; the label is inferred (iDLG). Every attack takes {STEPS} gradients of the model, and two of its settings "
         "(of DLG and iDLG, the rate) were tuned with one budget for each defense, on images that were neither audited nor learned "
         "from (`python -m benchmarks tuning`). GGL searches the codes of the generator that comes along with Adam, and estimates "
-        "the defense from the update; a code costs its density, which the paper does not have (`ggl-ablation`). Refined, it "
+        "the defense from the update; a code costs its latent KL, as in the paper. Refined, it "
         "takes half of its steps in codes and half in pixels. Beside them, and not in the paper: the likelihood that the defense "
         "implies with a learned density, which has to be told the defense. Noise has a standard deviation of 0.1, clipping a "
         "norm of 4, sparsification drops 90% of each tensor, and Soteria 80% of a layer's inputs. The floor is the same attack, "

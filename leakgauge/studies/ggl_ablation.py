@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from leakgauge.studies.ggl import ATTACKS, BASE, CLIPPING, DEFENSES, GGL, GI, NOISE, PAPER, RATE, SOTERIA, SPARSE, STEPS, tuned
-from leakgauge.studies.ggl_settings import OBJECTIVES, UNTUNED, UNTUNED_OBJECTIVES
+from leakgauge.studies.ggl_settings import OBJECTIVES, UNTUNED
 from leakgauge.studying import Block, Changes, Claim, Level, Results, Statistic, Study, View, levels
 
 SEEDS = range(440, 452)
@@ -26,7 +26,7 @@ ADAPTIVE, PLAIN = "defense estimated", "update taken as it comes"
 REPLAYS: Mapping[Level, Changes] = {ADAPTIVE: {"attack.replay": "estimated"}, PLAIN: {"attack.replay": "one_gradient"}}
 _ATTACK = {"name": "ggl", "search": {"name": "adam", "steps": STEPS, "schedule": "step"}}
 TUNED = ("attack.weight", RATE)
-_UNTUNED = (*UNTUNED_OBJECTIVES, *(one for one in UNTUNED if one.startswith((f"{GGL} under", f"{GI} under"))))
+_UNTUNED = tuple(one for one in UNTUNED if one.startswith((f"{GGL} under", f"{GI} under")))
 
 
 def settings(point: Mapping[str, Level]) -> Changes:
@@ -53,7 +53,7 @@ OBJECTIVE = Block(
 )
 REPLAY = Block(
     name="replay",
-    base={**BASE, "attack": {**_ATTACK, "regularizer": "density"}},
+    base={**BASE, "attack": _ATTACK},
     factors={
         "defense": {name: DEFENSES[name] for name in PAPER},
         "replay": REPLAYS,

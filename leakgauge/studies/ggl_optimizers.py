@@ -12,7 +12,7 @@ from leakgauge.studying import Block, Changes, Claim, Level, Results, Statistic,
 
 BUDGET = 1_000
 _UNTUNED = tuple(f"{GGL} under {one}" for one in (NONE, SPARSE, SOTERIA) if f"{GGL} under {one}" in UNTUNED)
-_ATTACK = {"name": "ggl", "regularizer": "density"}
+_ATTACK = {"name": "ggl"}
 SEEDS = range(400, 412)
 ADAM, TURBO, CMA = "Adam", "TuRBO", "CMA-ES"
 SEARCHES: Mapping[Level, Changes] = {
@@ -76,7 +76,7 @@ STUDY = Study(
         "One seed is one fresh network, one image and one start. Adam, TuRBO and CMA-ES minimize the same objective, that of "
         f"GGL, with {BUDGET:,} candidates each: of every candidate the gradient of the model is compared with the update, and "
         "Adam takes a derivative of that besides, which costs it two to three times the time. The paper gives CMA-ES 800 steps "
-        "of 50; its released code, 25,000 candidates, which are the longer run here. The weight of a code's density is that which "
+        "of 50; its released code, 25,000 candidates, which are the longer run here. The weight of the latent KL is that which "
         "GGL was tuned to for the study ggl." + (f" Not tuned yet: {', '.join(_UNTUNED)}." if _UNTUNED else "")
     ),
     blocks=(EQUAL, LONGER),
