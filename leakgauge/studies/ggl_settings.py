@@ -26,11 +26,12 @@ SETTINGS: Mapping[Level, Mapping[Level, tuple[float, ...]]] = {
         "Bayes, flow": (9.88, 0.869),
     },
     "noise": {
-        **_MIDDLE,
         "DLG": (0.01,),
         "iDLG": (0.001,),
         "Inverting Gradients": (100.0, 2.0),
         "GradInversion": (18.5, 3.57),
+        "GGL": (29.4, 0.28),
+        "GGL, refined": (21.0, 0.000241),
         "Bayes, flow": (0.182, 0.786),
     },
     "clipping": {
