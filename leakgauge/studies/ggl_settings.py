@@ -51,11 +51,12 @@ SETTINGS: Mapping[Level, Mapping[Level, tuple[float, ...]]] = {
         "Bayes, flow": (9.66, 0.481),
     },
     "Soteria": {
-        **_MIDDLE,
         "DLG": (0.112,),
         "iDLG": (0.181,),
         "Inverting Gradients": (0.101, 0.109),
         "GradInversion": (0.62, 2.0),
+        "GGL": (0.0966, 0.481),
+        "GGL, refined": (10.0, 0.0275),
         "Bayes, flow": (61.3, 0.222),
     },
 }
