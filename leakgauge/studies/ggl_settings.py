@@ -18,11 +18,12 @@ _MIDDLE: Mapping[Level, tuple[float, ...]] = {
 """Where nothing has been tuned yet: about the middle of the ranges, or the papers' settings."""
 SETTINGS: Mapping[Level, Mapping[Level, tuple[float, ...]]] = {
     "none": {
-        **_MIDDLE,
         "DLG": (1.39,),
         "iDLG": (0.552,),
         "Inverting Gradients": (0.00155, 0.0738),
         "GradInversion": (0.0903, 0.517),
+        "GGL": (0.166, 1.04),
+        "GGL, refined": (10.0, 0.0336),
         "Bayes, flow": (9.88, 0.869),
     },
     "noise": {
