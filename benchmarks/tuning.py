@@ -58,7 +58,9 @@ _WIDER: Mapping[tuple[Level, Level], tuple[Range, ...]] = {
     (ggl.NOISE, ggl.IG): (Range(1e-2, 100.0), _RATE),
     (ggl.NOISE, ggl.GI): (Range(0.1, 500.0), Range(0.1, 10.0)),
     (ggl.NOISE, ggl.GGL): (Range(0.1, 1e3), _RATE),
+    (ggl.SPARSE, ggl.GGL): (Range(0.1, 1e3), _RATE),
     (ggl.NOISE, ggl.REFINED): (Range(0.1, 1e3), Range(1e-4, 0.1)),
+    **{(one, ggl.REFINED): (Range(0.1, 1e3), Range(1e-3, 0.5)) for one in (ggl.NONE, ggl.CLIPPING, ggl.SPARSE, ggl.SOTERIA)},
     (ggl.NOISE, ggl.BAYES): (Range(1e-2, 100.0), Range(0.1, 10.0)),
 }
 """Where the best of the ranges above lay at an end."""

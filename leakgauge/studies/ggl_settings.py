@@ -36,19 +36,21 @@ SETTINGS: Mapping[Level, Mapping[Level, tuple[float, ...]]] = {
         "Bayes, flow": (0.182, 0.786),
     },
     "clipping": {
-        **_MIDDLE,
         "DLG": (0.467,),
         "iDLG": (0.389,),
         "Inverting Gradients": (0.00325, 0.0814),
         "GradInversion": (0.239, 0.647),
+        "GGL": (1.9, 0.948),
+        "GGL, refined": (10.0, 0.0349),
         "Bayes, flow": (9.88, 0.869),
     },
     "sparsification": {
-        **_MIDDLE,
         "DLG": (0.423,),
         "iDLG": (0.677,),
         "Inverting Gradients": (0.203, 0.383),
         "GradInversion": (0.685, 0.481),
+        "GGL": (10.0, 0.471),
+        "GGL, refined": (10.0, 0.0241),
         "Bayes, flow": (9.66, 0.481),
     },
     "Soteria": {
