@@ -41,7 +41,7 @@ SETTINGS: Mapping[Level, Mapping[Level, tuple[float, ...]]] = {
         "Inverting Gradients": (0.00325, 0.0814),
         "GradInversion": (0.239, 0.647),
         "GGL": (1.9, 0.948),
-        "GGL, refined": (10.0, 0.0349),
+        "GGL, refined": (190.0, 0.166),
         "Bayes, flow": (9.88, 0.869),
     },
     "sparsification": {
@@ -49,8 +49,8 @@ SETTINGS: Mapping[Level, Mapping[Level, tuple[float, ...]]] = {
         "iDLG": (0.677,),
         "Inverting Gradients": (0.203, 0.383),
         "GradInversion": (0.685, 0.481),
-        "GGL": (10.0, 0.471),
-        "GGL, refined": (10.0, 0.0241),
+        "GGL": (16.7, 0.955),
+        "GGL, refined": (5.49, 0.0552),
         "Bayes, flow": (9.66, 0.481),
     },
     "Soteria": {
