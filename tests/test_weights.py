@@ -202,7 +202,7 @@ def linear(weights):
         ({"running_mean": A["bias"]}, {"running_mean": B["bias"]}, {}, "before: holds buffers alone, expected parameters as well"),
         ({}, B, {}, "before: holds no tensor, expected the weights of a network; pass its state_dict()"),
         (A, {}, {}, "after: holds no tensor"),
-        (linear(A), B, {}, "before: got Linear, expected a mapping from names to tensors; pass its state_dict()"),
+        (A["weight"], B, {}, "before: got Tensor, expected a mapping from names to tensors; pass its state_dict()"),
         (A, linear(B).named_parameters(), {}, "after: got generator, expected a mapping"),
         (A, {**B, "bias": [1.0, 2.0, 3.0]}, {}, "after: 'bias' is list, expected a tensor"),
         (A, B, {"examples": 0}, "examples: got 0, expected at least 1; leave it out where it is not known"),
@@ -214,10 +214,10 @@ def linear(weights):
             "before: holds 'scale', which the model does not have, ",
         ),
         (
-            {"module.weight": A["weight"]},
-            {"module.weight": B["weight"]},
+            {"layer.weight": A["weight"]},
+            {"layer.weight": B["weight"]},
             {"model": linear(A)},
-            "before: holds 'module.weight', which the model does not have, did you mean 'weight'?; take both from one network",
+            "before: holds 'layer.weight', which the model does not have, did you mean 'weight'?; take both from one network",
         ),
         (
             {"bias": A["bias"]},

@@ -44,3 +44,11 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+
+
+def one_line(error: BaseException) -> str:
+    """Return what another library says went wrong, fit to stand in a UsageError."""
+    return " ".join(str(error).split())[:_LENGTH]
+
+
+_LENGTH = 300

@@ -12,14 +12,16 @@ from torch import Tensor
 
 from leakgauge.core.errors import UsageError
 from leakgauge.core.types import Model, Update
+from leakgauge.core.wrappers import unwrapped
 
 
 def taken_in(update: Update, model: Model) -> Update:
     """Return the update as dense tensors of the model's kind, without what the model does not train.
 
     `delta` (and `before`) may hold torch tensors of any layout, NumPy arrays or nested lists of numbers, by name or as a list in
-    the order of the model's parameters. Integers are taken at their value: a quantization step is a scale. A frozen parameter that
-    is exactly zero was not sent. Raises UsageError for what is no array of numbers, and for a list of another length.
+    the order of the model's parameters; names may differ by what wrappers add. Integers are taken at their value: a quantization
+    step is a scale. A frozen parameter that is exactly zero was not sent. Raises UsageError for what is no array of numbers, and
+    for a list of another length.
     """
     delta = {
         name: _as_kept(f"update: {name!r}", value, model.params.get(name)) for name, value in _named(update.delta, model).items()
@@ -29,14 +31,14 @@ def taken_in(update: Update, model: Model) -> Update:
         name: _as_kept(f"weights before: {name!r}", value, model.params.get(name))
         for name, value in _named(update.before, model).items()
     }
-    buffers = {name: _as_kept(f"update buffers: {name!r}", value, None) for name, value in update.buffers.items()}
+    buffers = {name: _as_kept(f"update buffers: {name!r}", value, None) for name, value in _named(update.buffers, model).items()}
     return replace(update, delta=sent or delta, before=before, buffers=buffers)
 
 
 def _named(values: Any, model: Model) -> Mapping[str, Any]:
     """Values by name; a list is in the order of the parameters, or of those that are trained."""
     if isinstance(values, Mapping):
-        return values
+        return unwrapped(values, [*model.params, *model.buffers])(values)
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise UsageError(f"update: holds {type(values).__name__}, expected arrays by name; pass a mapping from parameter names")
     for names in (list(model.params), list(model.trained)):

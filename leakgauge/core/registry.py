@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, final
 
-from leakgauge.core.errors import UsageError, suggestion
+from leakgauge.core.errors import UsageError, one_line, suggestion
 
 FAMILIES: dict[str, str] = {
     "attack": "Attack",
@@ -120,7 +120,7 @@ def _import(family: str, target: str, who: str, remedy: str) -> Any:
     except UsageError:
         raise
     except (Exception, SystemExit) as error:  # whatever a plugin raises at import is the plugin's, and is told as such
-        cause = " ".join(str(error).split())
+        cause = one_line(error)
         raise UsageError(
             f"{who}: cannot be imported ({type(error).__name__}: {cause}), expected an algorithm at module:attribute; {remedy}"
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -10,12 +9,14 @@ from torch import Tensor, nn
 
 from leakgauge.core import tree
 from leakgauge.core.errors import UsageError, suggestion
+from leakgauge.core.snapshots import Weights, snapshot
 from leakgauge.core.types import Model, Params, Update
+from leakgauge.core.wrappers import unwrapped
 
 
 def update_between(
-    before: Params,
-    after: Params,
+    before: Weights,
+    after: Weights,
     *,
     model: Model | nn.Module | None = None,
     examples: int | None = None,
@@ -23,7 +24,8 @@ def update_between(
 ) -> Update:
     """Return the update that lies between two snapshots of a network: before minus after, the sign of a gradient, by name.
 
-    Snapshots are state dicts, or named parameters, taken before and after local training. `model` is the network with the weights
+    Snapshots are what `snapshot` takes: state dicts, networks, arrays, checkpoints, or paths of files with these, taken before and
+    after local training. Names may differ by what wrappers add (`module.`, `_orig_mod.`). `model` is the network with the weights
     of `before`: it tells parameters from buffers, and snapshots that were swapped. Without it, buffers are what torch's
     normalization layers call `running_mean`, `running_var` and `num_batches_tracked`; a network with buffers of its own needs it.
     The buffers of `after` are sent along, and the parameters of `before`, from which an adversary starts. `examples` and `scale`
@@ -35,21 +37,30 @@ def update_between(
     """
     if examples is not None and examples < 1:
         raise UsageError(f"examples: got {examples}, expected at least 1; leave it out where it is not known")
-    _check_snapshot("before", before)
-    _check_snapshot("after", after)
-    _check_same_network(before, after)
-    names = _names(before) if model is None else _names_of(model, before, after)
-    for key, weights in (("before", before), ("after", after)):
+    was, now = _snapshots(before, after, model)
+    _check_same_network(was, now)
+    names = _names(was) if model is None else _names_of(model, was, now)
+    for key, weights in (("before", was), ("after", now)):
         _check_parameters(key, {name: weights[name] for name in names.params})
-    start = tree.detach({name: _wide(before[name]) for name in names.params})
-    delta = {name: value - _wide(after[name].detach()).to(value.device) for name, value in start.items()}
+    start = tree.detach({name: _wide(was[name]) for name in names.params})
+    delta = {name: value - _wide(now[name].detach()).to(value.device) for name, value in start.items()}
     if not any(bool(value.any()) for value in delta.values()):
         raise UsageError(
             f"after: holds the same {len(delta)} tensors as before, expected trained weights; nothing was trained: "
             "copy the weights before training, since a state dict changes along with its network"
         )
-    buffers = tree.detach({name: _wide(after[name]) for name in names.buffers})
+    buffers = tree.detach({name: _wide(now[name]) for name in names.buffers})
     return Update(delta=delta, examples=examples, scale=scale, buffers=buffers, before=start)
+
+
+def _snapshots(before: Weights, after: Weights, model: Model | nn.Module | None) -> tuple[Params, Params]:
+    """Both as tensors by name, with the names of the model, or of `before` where there is none."""
+    net = model.net if isinstance(model, Model) else model
+    order = [] if net is None else list(net.state_dict())
+    was, now = snapshot("before", before, order), snapshot("after", after, order)
+    if net is not None:
+        was = unwrapped(was, order)(was)
+    return was, unwrapped(now, was)(now)
 
 
 class _Names(NamedTuple):
@@ -98,16 +109,6 @@ def _names_of(model: Model | nn.Module, before: Params, after: Params) -> _Names
 
 def _holds(params: Params, weights: Params) -> bool:
     return all(torch.equal(weights[name], value.detach().to(weights[name])) for name, value in params.items())
-
-
-def _check_snapshot(key: str, weights: Params) -> None:
-    if not isinstance(weights, Mapping):
-        raise UsageError(f"{key}: got {type(weights).__name__}, expected a mapping from names to tensors; pass its state_dict()")
-    if not weights:
-        raise UsageError(f"{key}: holds no tensor, expected the weights of a network; pass its state_dict()")
-    for name, value in weights.items():
-        if not isinstance(value, Tensor):
-            raise UsageError(f"{key}: {name!r} is {type(value).__name__}, expected a tensor; drop it, or convert it")
 
 
 def _check_same_network(before: Params, after: Params) -> None:

@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from leakgauge.core.algorithm import Count, algorithm
-from leakgauge.core.errors import UsageError, suggestion
+from leakgauge.core.errors import UsageError, one_line, suggestion
 from leakgauge.core.protocols import Pool
-from leakgauge.data.pools import existing_file, one_line, pool
+from leakgauge.data.pools import existing_file, pool
 
 _CHANNELS = (1, 3)
 

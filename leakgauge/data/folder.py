@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from leakgauge.core.algorithm import Count, algorithm
-from leakgauge.core.errors import UsageError
+from leakgauge.core.errors import UsageError, one_line
 from leakgauge.core.protocols import Pool
-from leakgauge.data.pools import Mode, check_size, one_line, picture, pool, stack
+from leakgauge.data.pools import Mode, check_size, picture, pool, stack
 
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 

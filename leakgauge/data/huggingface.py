@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, final
 
 from leakgauge.core.algorithm import Count, algorithm
-from leakgauge.core.errors import MissingExtra, UsageError, suggestion
+from leakgauge.core.errors import MissingExtra, UsageError, one_line, suggestion
 from leakgauge.core.protocols import Pool
-from leakgauge.data.pools import Mode, check_size, labels, one_line, picture, pool, stack
+from leakgauge.data.pools import Mode, check_size, labels, picture, pool, stack
 
 _OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 

@@ -88,11 +88,6 @@ def check_size(key: str, size: int | None) -> None:
         raise UsageError(f"{key}: got {size}, expected a number of pixels >= 1, or none to keep the size")
 
 
-def one_line(error: Exception) -> str:
-    """Return what another library says went wrong, fit to stand in a UsageError."""
-    return " ".join(str(error).split())
-
-
 def _rounded(values: Tensor) -> tuple[float, ...]:
     return tuple(round(float(value), 4) for value in values)
 

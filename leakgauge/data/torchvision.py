@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, final
 
 from leakgauge.core.algorithm import Count, algorithm
-from leakgauge.core.errors import MissingExtra, UsageError, suggestion
+from leakgauge.core.errors import MissingExtra, UsageError, one_line, suggestion
 from leakgauge.core.protocols import Pool
-from leakgauge.data.pools import Mode, check_size, labels, one_line, picture, pool, stack
+from leakgauge.data.pools import Mode, check_size, labels, picture, pool, stack
 
 
 @final

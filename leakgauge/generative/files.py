@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from leakgauge.core import tree
-from leakgauge.core.errors import UsageError
+from leakgauge.core.errors import UsageError, one_line
 from leakgauge.core.types import Params
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ def _read(path: Path) -> Stored:
             told = dict(file.metadata() or {})
             params = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
     except SafetensorError as error:
-        raise Unsuitable(" ".join(str(error).split())) from error
+        raise Unsuitable(one_line(error)) from error
     if not all(_is_sound(value) for value in params.values()):
         raise Unsuitable("its weights are no finite numbers")
     return Stored(told, params)

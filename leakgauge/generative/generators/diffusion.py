@@ -15,7 +15,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from leakgauge.core.errors import MissingExtra, UsageError
+from leakgauge.core.errors import MissingExtra, UsageError, one_line
 from leakgauge.generative.generators.generator import Features
 
 INDEX = "model_index.json"
@@ -88,7 +88,7 @@ def load(key: str, folder: Path) -> Diffusion:
         network = UNet2DModel.from_pretrained(folder / "unet", local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False)
         schedule = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        cause = " ".join(str(error).split())[:200]
+        cause = one_line(error)
         raise UsageError(
             f"{key}: {folder} holds no diffusion model ({cause}), expected a pipeline of diffusers with a UNet2DModel as unet and "
             "a scheduler; save it with save_pretrained"
