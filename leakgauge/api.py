@@ -161,7 +161,7 @@ def _recorded(update: Update, model: Model, secret: Batch, plan: Plan, where: to
     delta, buffers, before = (
         tree.apply(lambda value: value.to(where), one) for one in (update.delta, update.buffers, update.before or {})
     )
-    return Update(delta, len(secret), update.scale, buffers, before or None)
+    return Update(delta, len(secret), update.scale, buffers, before or None, update.notes)
 
 
 def _holds_after(model: Model, update: Update) -> bool:

@@ -68,6 +68,6 @@ def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
         seconds=time.perf_counter() - started,
         spec={},
         environment=environment(scene.secret.x.device),
-        diagnosis=(*diagnose(trials, setting), *explain(unscored)),
+        diagnosis=(*(scene.update.notes if scene.update else ()), *diagnose(trials, setting), *explain(unscored)),
     )
     return Outcome(record, Images(unit(scene.secret.x, scene.model.inputs), guesses))

@@ -23,22 +23,25 @@ def taken_in(update: Update, model: Model) -> Update:
     step is a scale. A frozen parameter that is exactly zero was not sent. Raises UsageError for what is no array of numbers, and
     for a list of another length.
     """
+    given = [name for one in (update.delta, update.before, update.buffers) if isinstance(one, Mapping) for name in one]
+    match = unwrapped(dict.fromkeys(given), [*model.params, *model.buffers])
     delta = {
-        name: _as_kept(f"update: {name!r}", value, model.params.get(name)) for name, value in _named(update.delta, model).items()
+        name: _as_kept(f"update: {name!r}", value, model.params.get(name))
+        for name, value in match(_named(update.delta, model)).items()
     }
     sent = {name: value for name, value in delta.items() if name not in model.frozen or bool(value.any())}
     before = update.before and {
         name: _as_kept(f"weights before: {name!r}", value, model.params.get(name))
-        for name, value in _named(update.before, model).items()
+        for name, value in match(_named(update.before, model)).items()
     }
-    buffers = {name: _as_kept(f"update buffers: {name!r}", value, None) for name, value in _named(update.buffers, model).items()}
-    return replace(update, delta=sent or delta, before=before, buffers=buffers)
+    buffers = {name: _as_kept(f"update buffers: {name!r}", value, None) for name, value in match(update.buffers).items()}
+    return replace(update, delta=sent or delta, before=before, buffers=buffers, notes=(*update.notes, *match.notes))
 
 
 def _named(values: Any, model: Model) -> Mapping[str, Any]:
     """Values by name; a list is in the order of the parameters, or of those that are trained."""
     if isinstance(values, Mapping):
-        return unwrapped(values, [*model.params, *model.buffers])(values)
+        return values
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise UsageError(f"update: holds {type(values).__name__}, expected arrays by name; pass a mapping from parameter names")
     for names in (list(model.params), list(model.trained)):

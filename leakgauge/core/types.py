@@ -185,6 +185,7 @@ class Update:
     scale: float | None = None
     buffers: Params = field(default_factory=dict)  # after local training
     before: Params | None = None  # the weights that training started from, where the client sends them changed (see docs)
+    notes: tuple[str, ...] = ()  # what was done to make a recorded one fit its model, a sentence each; no adversary sees them
 
 
 class Client(Protocol):

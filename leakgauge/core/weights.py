@@ -37,7 +37,7 @@ def update_between(
     """
     if examples is not None and examples < 1:
         raise UsageError(f"examples: got {examples}, expected at least 1; leave it out where it is not known")
-    was, now = _snapshots(before, after, model)
+    was, now, notes = _snapshots(before, after, model)
     _check_same_network(was, now)
     names = _names(was) if model is None else _names_of(model, was, now)
     for key, weights in (("before", was), ("after", now)):
@@ -50,17 +50,18 @@ def update_between(
             "copy the weights before training, since a state dict changes along with its network"
         )
     buffers = tree.detach({name: _wide(now[name]) for name in names.buffers})
-    return Update(delta=delta, examples=examples, scale=scale, buffers=buffers, before=start)
+    return Update(delta=delta, examples=examples, scale=scale, buffers=buffers, before=start, notes=notes)
 
 
-def _snapshots(before: Weights, after: Weights, model: Model | nn.Module | None) -> tuple[Params, Params]:
-    """Both as tensors by name, with the names of the model, or of `before` where there is none."""
+def _snapshots(before: Weights, after: Weights, model: Model | nn.Module | None) -> tuple[Params, Params, tuple[str, ...]]:
+    """Both as tensors by name, with the names of the model, or of `before` where there is none; and what was done for that."""
     net = model.net if isinstance(model, Model) else model
     order = [] if net is None else list(net.state_dict())
     was, now = snapshot("before", before, order), snapshot("after", after, order)
-    if net is not None:
-        was = unwrapped(was, order)(was)
-    return was, unwrapped(now, was)(now)
+    first = unwrapped(was, was if net is None else order)
+    was = first(was)
+    second = unwrapped(now, was)
+    return was, second(now), tuple(dict.fromkeys((*first.notes, *second.notes)))
 
 
 class _Names(NamedTuple):

@@ -24,13 +24,11 @@ class Unwrapped(NamedTuple):
         """Return values under their new names."""
         return {self.names.get(name, name): value for name, value in values.items()}
 
-    def __str__(self) -> str:
-        """What was done, in words; empty where nothing was."""
-        return (
-            f"{len(self.names)} names differ by what wrappers add ({', '.join(self.wrappers)}) and were matched"
-            if self.names
-            else ""
-        )
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done, a sentence where anything was."""
+        told = f"{len(self.names)} names of tensors differ by what wrappers add ({', '.join(self.wrappers)}), and were matched."
+        return (told,) if self.names else ()
 
 
 def unwrapped(names: Iterable[str], known: Iterable[str]) -> Unwrapped:
