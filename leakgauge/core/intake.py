@@ -26,15 +26,15 @@ def taken_in(update: Update, model: Model) -> Update:
     given = [name for one in (update.delta, update.before, update.buffers) if isinstance(one, Mapping) for name in one]
     match = unwrapped(dict.fromkeys(given), [*model.params, *model.buffers])
     delta = {
-        name: _as_kept(f"update: {name!r}", value, model.params.get(name))
+        name: as_kept(f"update: {name!r}", value, model.params.get(name))
         for name, value in match(_named(update.delta, model)).items()
     }
     sent = {name: value for name, value in delta.items() if name not in model.frozen or bool(value.any())}
     before = update.before and {
-        name: _as_kept(f"weights before: {name!r}", value, model.params.get(name))
+        name: as_kept(f"weights before: {name!r}", value, model.params.get(name))
         for name, value in match(_named(update.before, model)).items()
     }
-    buffers = {name: _as_kept(f"update buffers: {name!r}", value, None) for name, value in match(update.buffers).items()}
+    buffers = {name: as_kept(f"update buffers: {name!r}", value, None) for name, value in match(update.buffers).items()}
     return replace(update, delta=sent or delta, before=before, buffers=buffers, notes=(*update.notes, *match.notes))
 
 
@@ -52,8 +52,11 @@ def _named(values: Any, model: Model) -> Mapping[str, Any]:
     )
 
 
-def _as_kept(where: str, value: Any, like: Tensor | None) -> Tensor:
-    """A dense tensor; floating numbers, and integers where the model has floating ones, become as precise as the model's."""
+def as_kept(where: str, value: Any, like: Tensor | None) -> Tensor:
+    """Return a dense tensor; floating numbers, and integers where the model has floating ones, become as precise as the model's.
+
+    Raises UsageError, beginning with `where`, for what is no array of numbers.
+    """
     if not isinstance(value, Tensor):
         try:
             value = torch.from_numpy(np.array(value))  # a copy: arrays of a network library are often read-only
