@@ -18,10 +18,10 @@ from leakgauge.auditing.plan import Criteria, Plan, Scene
 from leakgauge.auditing.record import Record, Verdict
 from leakgauge.auditing.rounds import Rounds
 from leakgauge.core import tree
+from leakgauge.core.adopting import adopted
 from leakgauge.core.devices import device_named
 from leakgauge.core.errors import UsageError
 from leakgauge.core.intake import taken_in
-from leakgauge.core.isolation import copied
 from leakgauge.core.protocols import Attack, Client, Defense
 from leakgauge.core.threat import copies, threat_named
 from leakgauge.core.types import Batch, Inputs, Loss, Model, ThreatModel, Update
@@ -211,14 +211,9 @@ def _as_precise(batch: Batch, model: Model) -> Batch:
 
 
 def _model(net: nn.Module, secret: Batch, inputs: Inputs | None, loss: Loss) -> Model:
-    """Take the weights of a network as values, half precision as float32; the network itself is not changed."""
-    net = copied(net)
-    if any(value.is_floating_point() and value.itemsize < 4 for value in net.parameters()):
-        net = net.float()
-    params = {name: value.detach().clone() for name, value in net.named_parameters()}
-    buffers = {name: value.detach().clone() for name, value in net.named_buffers()}
+    """Take the weights of a network as values; the network itself is not changed."""
     seen = inputs or Inputs(shape=tuple(secret.x.shape[1:]), classes=1)
-    model = Model(net=net, params=params, buffers=buffers, loss=loss, inputs=seen)
+    model = adopted(net, seen, loss)
     secret = _as_precise(secret, model)
     return model if inputs else replace(model, inputs=replace(seen, classes=_outputs(model, secret)))
 

@@ -118,6 +118,7 @@ from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.key_locked import KeyLocked
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.mlp import MLP
+from leakgauge.victims.module import Module
 from leakgauge.victims.precode import Precode
 from leakgauge.victims.resnet import ResNet, resnet18, resnet20
 from leakgauge.victims.vgg import VGG, vgg11
@@ -144,7 +145,7 @@ FLAT = MLP(hidden=(32,))
 BOTTLENECKED = Precode(victim=FLAT, latent=4)
 LOCKED = KeyLocked(victim=CNN(width=3, hidden=20), length=6)
 LBFGS_FEW = LBFGS(steps=2, inner=4)
-FILES = "needs files or an extra: see test_data.py, test_metrics.py, test_federation.py"
+FILES = "needs files or an extra: see test_data.py, test_metrics.py, test_federation.py, test_own_models.py"
 
 TABLE = [
     Row("attack", "dlg", dlg(search=LBFGS_FEW, restarts=2)),
@@ -341,6 +342,7 @@ TABLE = [
     Row("victim", "precode", BOTTLENECKED),
     Row("victim", "precode", Precode(victim=ResNet(blocks=(1,), widths=(4,)), latent=4)),
     Row("victim", "checkpoint", Checkpoint(path="round.safetensors", victim=FLAT), elsewhere=FILES),
+    Row("victim", "module", Module(module="mynet:Net"), elsewhere=FILES),
     Row("victim", "key_locked", LOCKED),
     Row("victim", "key_locked", KeyLocked(victim=ResNet(blocks=(1, 1), widths=(4, 8)), layers=("all",), activation="sigmoid")),
     Row("victim", "key_locked", KeyLocked(victim=CNN(width=2, hidden=4), kind="batchnorm")),

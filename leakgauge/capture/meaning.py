@@ -9,6 +9,7 @@ from torch import Tensor
 
 from leakgauge.capture.files import Capture
 from leakgauge.capture.manifest import Manifest
+from leakgauge.core.adopting import with_weights
 from leakgauge.core.errors import UsageError, suggestion
 from leakgauge.core.intake import as_kept
 from leakgauge.core.types import Model, Params, Update
@@ -21,25 +22,7 @@ def model_before(capture: Capture, model: Model) -> Model:
 
     Raises UsageError for a capture of another network.
     """
-    found, _ = _matched(capture.before or {}, model)
-    known = {**model.params, **model.buffers}
-    tied = model.net.state_dict().keys() - known.keys()
-    for name, value in found.items():
-        if name not in known and name not in tied:
-            raise UsageError(
-                f"{capture.path}: holds {name!r}, which the model does not have, {suggestion(name, known)}; "
-                "pass the network that was trained"
-            )
-        if name in known and value.shape != known[name].shape:
-            raise UsageError(
-                f"{capture.path}: {name!r} has shape {tuple(value.shape)}, expected {tuple(known[name].shape)} as in the model; "
-                "pass the network that was trained"
-            )
-    return replace(
-        model,
-        params={name: found[name].to(value) if name in found else value for name, value in model.params.items()},
-        buffers={name: found[name].to(value) if name in found else value for name, value in model.buffers.items()},
-    )
+    return with_weights(model, capture.before or {}, str(capture.path), is_partial=True)
 
 
 def update_of(capture: Capture, model: Model) -> Update:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, final
 
 from leakgauge.core.errors import UsageError, one_line, suggestion
@@ -111,7 +113,8 @@ def _only(claims: list[Entry]) -> Entry:
     return first
 
 
-def _import(family: str, target: str, who: str, remedy: str) -> Any:
+def imported(target: str, who: str, expected: str, remedy: str) -> Any:
+    """Import what stands at `module:attribute`. Raises UsageError, beginning with `who`, for whatever goes wrong."""
     module, _, attribute = target.partition(":")
     try:
         value: Any = importlib.import_module(module)
@@ -121,9 +124,20 @@ def _import(family: str, target: str, who: str, remedy: str) -> Any:
         raise
     except (Exception, SystemExit) as error:  # whatever a plugin raises at import is the plugin's, and is told as such
         cause = one_line(error)
-        raise UsageError(
-            f"{who}: cannot be imported ({type(error).__name__}: {cause}), expected an algorithm at module:attribute; {remedy}"
-        ) from error
+        raise UsageError(f"{who}: cannot be imported ({type(error).__name__}: {cause}), expected {expected}; {remedy}") from error
+    return value
+
+
+def look_in(folder: Path) -> None:
+    """Let `module:attribute` be found in a folder as well, after everything that is installed."""
+    path = str(folder.resolve())
+    if path not in sys.path:
+        sys.path.append(path)
+        importlib.invalidate_caches()
+
+
+def _import(family: str, target: str, who: str, remedy: str) -> Any:
+    value = imported(target, who, "an algorithm at module:attribute", remedy)
     if family != STUDY and not (inspect.isclass(value) or inspect.isfunction(value)):
         kind = type(value).__name__
         raise UsageError(f"{who}: is of type {kind}, expected a class or a function that makes an algorithm; {remedy}")

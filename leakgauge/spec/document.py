@@ -128,8 +128,11 @@ def parse(document: Mapping[str, Any], overrides: Sequence[str] = ()) -> AuditSp
 
 
 def complete(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in what a file may leave out, and write out its short forms: training steps, rounds, and the name of a threat model."""
+    """Fill in what a file may leave out, and write out its short forms: steps, rounds, a threat model, a module for a victim."""
     whole = {**DEFAULTS, **document}
+    victim = whole.get("victim")
+    if isinstance(victim, Mapping) and "module" in victim and "name" not in victim:
+        whole["victim"] = {"name": "module", **victim}
     for name, setting in (("training", "steps"), ("rounds", "count")):
         if isinstance(whole[name], int) and not isinstance(whole[name], bool):
             whole[name] = {setting: whole[name]}

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from leakgauge.core.errors import UsageError
+from leakgauge.core.registry import look_in
 
 _PLAIN_WORDS: tuple[tuple[str, str, str], ...] = (  # tag, pattern, first characters
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -92,6 +93,7 @@ def read_file(path: Path) -> dict[str, Any]:
         raise UsageError(f"{str(path)!r}: cannot be read ({error.strerror}), expected a YAML file; correct the path") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{str(path)!r}: is no text ({error.reason}), expected a YAML file in UTF-8; correct the path") from error
+    look_in(path.parent)
     return read_mapping(text, str(path))
 
 

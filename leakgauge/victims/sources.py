@@ -1,0 +1,114 @@
+"""Where a network comes from: a function of the user's, a library's name, a local folder.
+
+Nothing is downloaded, no pretrained weights are fetched, and no code that a file brings along is run: exported programs (.pt2) are
+refused, since torch's reader unpickles them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from leakgauge.core.errors import MissingExtra, UsageError, one_line
+from leakgauge.core.registry import imported
+from leakgauge.core.types import Model, Rng
+
+KEY = "module.module"
+_CLASSES = ("num_classes", "classes", "n_classes")
+"""What functions call the number of classes."""
+
+
+def network(source: str, classes: int, rng: Rng) -> nn.Module | Model:
+    """Return the network that a source names (see `Module`), with fresh weights from `rng`. Raises UsageError without one."""
+    kind, _, name = source.partition(":")
+    if source.endswith((".pt2", ".pt", ".pth", ".ckpt", ".bin")):
+        raise UsageError(
+            f"{KEY}: got the file {source!r}, which torch would unpickle, and so run what is in it, expected module:function; load "
+            "it in a function of your own, if you trust it; weights alone go to `weights`"
+        )
+    if not name:
+        raise UsageError(
+            f"{KEY}: got {source!r}, expected module:function, torchvision:NAME, timm:NAME or hf:FOLDER; name one of these"
+        )
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # from torch's global generator, networks take their fresh weights; it is left as it was
+        if kind in _LIBRARIES:
+            return _LIBRARIES[kind](name, classes, rng)
+        return _called(imported(source, f"{KEY}: {source!r}", "a network at module:name", "correct the path"), source, classes, rng)
+
+
+def _called(make: Any, source: str, classes: int, rng: Rng) -> nn.Module | Model:
+    """What a class or function makes, told the number of classes where it asks for that."""
+    if isinstance(make, nn.Module | Model):
+        return make
+    if not (inspect.isclass(make) or inspect.isroutine(make)):
+        raise UsageError(f"{KEY}: {source!r} is of type {type(make).__name__}, expected a class or function that makes a network")
+    try:
+        known = inspect.signature(make).parameters
+        asked = {name: classes for name in _CLASSES if name in known and known[name].default is inspect.Parameter.empty}
+        made = _seeded(lambda: make(**asked), rng)
+    except Exception as error:
+        raise UsageError(
+            f"{KEY}: {source!r} raised {type(error).__name__} ({one_line(error)}), expected a network; let it take no "
+            "arguments, or num_classes alone"
+        ) from error
+    if not isinstance(made, nn.Module | Model):
+        raise UsageError(f"{KEY}: {source!r} gives {type(made).__name__}, expected a torch.nn.Module; return the network")
+    return made
+
+
+def _torchvision(name: str, classes: int, rng: Rng) -> nn.Module:
+    models = _library("torchvision.models", "torchvision", "torchvision")
+    return _made(name, "torchvision", lambda: models.get_model(name, weights=None, num_classes=classes), rng)
+
+
+def _timm(name: str, classes: int, rng: Rng) -> nn.Module:
+    timm = _library("timm", "timm", "timm")
+    return _made(name, "timm", lambda: timm.create_model(name, pretrained=False, num_classes=classes), rng)
+
+
+def _hugging_face(folder: str, _: int, rng: Rng) -> nn.Module:
+    if not Path(folder).is_dir():
+        raise UsageError(
+            f"{KEY}: got {folder!r}, expected the folder of a model with config.json, which is on this machine; check it"
+        )
+    models = _library("transformers", "transformers", "transformers").AutoModelForImageClassification
+    # Attention as plain products: the fused kernels have no second derivative, which every attack needs.
+    given = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True, "attn_implementation": "eager"}
+    return _made(folder, "transformers", lambda: models.from_pretrained(folder, **given), rng)
+
+
+def _library(module: str, name: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except (ImportError, RuntimeError) as error:  # torchvision built for another torch raises a RuntimeError
+        if isinstance(error, RuntimeError):
+            raise UsageError(
+                f"{KEY}: {name} cannot be imported ({one_line(error)}), expected one that fits torch; install that"
+            ) from error
+        raise MissingExtra(f"a network of {name}", extra) from error
+
+
+def _made(name: str, library: str, make: Callable[[], Any], rng: Rng) -> nn.Module:
+    try:
+        net: nn.Module = _seeded(make, rng)
+    except Exception as error:
+        raise UsageError(
+            f"{KEY}: {library} has no {name!r} ({one_line(error)}), expected a network for images; check the name"
+        ) from error
+    return net
+
+
+def _seeded(make: Callable[[], Any], rng: Rng) -> Any:
+    torch.manual_seed(int(torch.randint(2**62, (1,), generator=rng)))  # here, since an import may have used the generator, too
+    return make()
+
+
+_LIBRARIES: dict[str, Callable[[str, int, Rng], nn.Module]] = {"torchvision": _torchvision, "timm": _timm, "hf": _hugging_face}

@@ -1,0 +1,182 @@
+"""Models of one's own, named in a file: code beside it, weights from a file, no pickle."""
+
+import importlib
+import sys
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch.nn.functional import cross_entropy
+
+import leakgauge as lg
+from leakgauge.core.errors import MissingExtra, UsageError
+from leakgauge.core.registry import look_in
+from leakgauge.core.rng import stream
+from leakgauge.spec import canonical, key, load, loads
+from leakgauge.victims.module import Module
+
+INPUTS = lg.Inputs((3, 8, 8), 10, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+CODE = """
+import torch
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, num_classes):
+        super().__init__(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, num_classes))
+
+class Fixed(Net):
+    def __init__(self, num_classes=7):
+        super().__init__(num_classes)
+
+def half():
+    return Net(10).half()
+
+def needy(depth):
+    return Net(10)
+
+def failing():
+    raise KeyError("no such\\nthing")
+
+def nothing():
+    return None
+
+net = Net(10)
+number = 3
+"""
+
+
+@pytest.fixture
+def code(tmp_path, monkeypatch):
+    """A folder with code of somebody's own, on no path."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "ownnet.py").write_text(CODE)
+    yield tmp_path
+    sys.modules.pop("ownnet", None)
+
+
+def built(where, name, **settings):
+    look_in(where)
+    return Module(module=f"ownnet:{name}", **settings).build(INPUTS, rng=stream(1))
+
+
+def test_a_class_a_function_and_a_network_are_taken(code):
+    net, fixed, half, made = (built(code, name) for name in ("Net", "Fixed", "half", "net"))
+    assert net.logits(torch.rand(2, 3, 8, 8)).shape == (2, 10)
+    assert fixed.logits(torch.rand(2, 3, 8, 8)).shape == (2, 7)  # what has a default of its own keeps it
+    assert half.params["0.weight"].dtype == torch.float32
+    assert made.inputs == INPUTS
+
+
+def test_fresh_weights_come_from_the_seed_alone(code):
+    state = torch.get_rng_state()
+    one, two = built(code, "Net"), built(code, "Net")
+    other = Module(module="ownnet:Net").build(INPUTS, rng=stream(2))
+    assert torch.equal(one.params["0.weight"], two.params["0.weight"])
+    assert not torch.equal(one.params["0.weight"], other.params["0.weight"])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_weights_come_from_a_file(code, suffix):
+    trained = built(code, "Net")
+    weights = {f"module.{name}": value + 1 for name, value in {**trained.params, **trained.buffers}.items()}
+    path = code / f"weights.{suffix}"
+    save_file(weights, path) if suffix == "safetensors" else torch.save({"model": weights, "epoch": 3}, path)
+    model = built(code, "Net", weights=str(path))
+    for name, value in trained.params.items():
+        assert torch.equal(model.params[name], value + 1)
+    assert torch.equal(model.buffers["1.running_var"], trained.buffers["1.running_var"] + 1)
+
+
+def test_normalization_belongs_to_the_model(code):
+    x = torch.rand(2, 3, 8, 8)
+    own = built(code, "net", mean=(0.5,), std=(0.25,))
+    data = built(code, "net")
+    torch.testing.assert_close(own.logits(x), own.net((x - 0.5) / 0.25))
+    torch.testing.assert_close(data.logits(x), data.net(INPUTS.normalize(x)))
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("ownnet", "expected module:function"),
+        ("ownnet:Nett", r"cannot be imported \(AttributeError"),
+        ("nowhere_to_be_found:Net", r"cannot be imported \(ModuleNotFoundError"),
+        ("ownnet:needy", "let it take no arguments"),
+        ("ownnet:failing", r"raised KeyError \('no such\\nthing'\)"),
+        ("ownnet:nothing", "gives NoneType, expected a torch.nn.Module"),
+        ("ownnet:number", "is of type int"),
+        ("model.pt2", "which torch would unpickle"),
+        ("model.pth", "which torch would unpickle"),
+        ("hf:not/there", "expected the folder of a model"),
+    ],
+)
+def test_what_makes_no_network_is_told(code, source, told):
+    look_in(code)
+    with pytest.raises(UsageError, match=told) as error:
+        Module(module=source).build(INPUTS, rng=stream(0))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda weights: weights.pop("4.bias"), r"module\.weights: lacks '4\.bias'"),
+        (lambda weights: weights.update(extra=torch.zeros(1)), "holds 'extra', which the model does not have"),
+        (lambda weights: weights.update({"4.bias": torch.zeros(3)}), r"'4\.bias' has shape \(3,\), expected \(10,\)"),
+    ],
+)
+def test_weights_of_another_network_are_told(code, change, told):
+    trained = built(code, "Net")
+    weights = dict(trained.params)
+    change(weights)
+    save_file(weights, code / "weights.safetensors")
+    with pytest.raises(UsageError, match=told):
+        built(code, "Net", weights=str(code / "weights.safetensors"))
+
+
+def test_a_pickle_is_never_loaded(code):
+    torch.save(built(code, "net").net, code / "whole.pt")
+    with pytest.raises(UsageError, match="code that a file brings along is not run"):
+        built(code, "Net", weights=str(code / "whole.pt"))
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm", "transformers"])
+def test_a_library_that_is_missing_is_named_with_its_extra(code, monkeypatch, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.setitem(sys.modules, f"{library}.models", None)
+    source = {"torchvision": "torchvision:resnet18", "timm": "timm:resnet18", "transformers": f"hf:{code}"}[library]
+    with pytest.raises(MissingExtra, match=rf"leakgauge\[{library}\]"):
+        Module(module=source).build(INPUTS, rng=stream(0))
+
+
+def test_an_audit_file_finds_the_code_beside_it(code):
+    trained = built(code, "Net")
+    save_file({**trained.params, **trained.buffers}, code / "weights.safetensors")
+    sys.path.remove(str(code))
+    importlib.invalidate_caches()
+    victim = {"module": "ownnet:Net", "weights": str(code / "weights.safetensors")}
+    document = {"data": {"name": "photographs", "size": 8}, "batch": {"size": 1}, "victim": victim, "attack": "analytic"}
+    (code / "audit.yaml").write_text(yaml.safe_dump(document))
+    spec = load(code / "audit.yaml")
+    assert canonical(spec)["victim"]["name"] == "module"
+    assert key(spec) == key(loads(yaml.safe_dump({**document, "victim": {"name": "module", **victim}})))
+    model = spec.parts.victim.build(INPUTS, rng=stream(0))
+    assert torch.equal(model.params["4.weight"], trained.params["4.weight"])
+
+
+def test_a_model_of_ones_own_is_taken_as_it_is(code):
+    (code / "ownmodel.py").write_text(
+        "import leakgauge as lg\nfrom ownnet import net\n"
+        "from torch.nn.functional import cross_entropy\n"
+        "def model():\n"
+        "    params = {n: v.detach() for n, v in net.named_parameters()}\n"
+        "    buffers = dict(net.named_buffers())\n"
+        "    return lg.Model(net, params, buffers, lambda a, y: 2 * cross_entropy(a, y), lg.Inputs((3, 8, 8), 10))\n"
+    )
+    look_in(code)
+    model = Module(module="ownmodel:model").build(INPUTS, rng=stream(0))
+    sys.modules.pop("ownmodel")
+    logits, y = torch.rand(2, 10), torch.tensor([1, 2])
+    torch.testing.assert_close(model.loss_of(logits, y), 2 * cross_entropy(logits, y))
