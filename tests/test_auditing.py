@@ -65,7 +65,7 @@ def with_scores(psnr, ranks=(50, 60), chance=0.4, **changes):
     ],
 )
 def test_an_example_is_recovered_at_its_bar(psnr, bars, rows):
-    assert recovered_examples(ATTACK, with_scores(psnr, bars={"psnr": bars}), SETTING) == rows
+    assert recovered_examples(with_scores(psnr, bars={"psnr": bars})[ATTACK]) == rows
 
 
 @pytest.mark.parametrize("also", ["psnr_affine", "psnr_trained"])
@@ -73,7 +73,7 @@ def test_an_example_is_recovered_as_it_was_or_up_to_contrast_or_as_the_client_tr
     made = trial((30.0, 9.0))
     made = replace(made, scores={**made.scores, also: (24.0, 26.0)}, bars={**made.bars, also: (20.0, 20.0)})
     trials = {**SOUND, ATTACK: made}
-    assert recovered_examples(ATTACK, trials, SETTING) == [0, 1]
+    assert recovered_examples(trials[ATTACK]) == [0, 1]
     told = leakage(ATTACK, trials, SETTING, ALPHA)
     assert "2 of 2 examples recovered at 20 dB or more (best 30.0 dB, at least 3 dB above every floor and every other image" in told
     how = {"psnr_affine": "up to brightness and contrast", "psnr_trained": "only as the client changed them before it trained"}

@@ -24,7 +24,7 @@ def diagnose(trials: Mapping[str, Trial], setting: Setting) -> tuple[str, ...]:
     notes.extend(_read_off(attack))
     notes.extend(_limited(trials, setting))
     losses = [loss for loss in attack.losses if loss is not None]
-    if attack.loss_at_truth is None or not losses or recovered_examples(ATTACK, trials, setting):
+    if attack.loss_at_truth is None or not losses or recovered_examples(attack):
         return tuple(notes)
     best, truth = min(losses), attack.loss_at_truth
     if is_unfinished(attack):

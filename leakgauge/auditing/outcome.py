@@ -18,10 +18,10 @@ from leakgauge.core.types import Inputs
 class Images:
     """What a report shows: each [n, *shape] on the CPU, guesses in the order of the truths they were matched to.
 
-    Pixels are in [0, 1], whatever range the model takes.
+    Pixels are in [0, 1], whatever range the model takes. `truth` is None where nobody has the private examples.
     """
 
-    truth: Tensor
+    truth: Tensor | None
     guesses: Mapping[str, Tensor]  # trial -> pixels
 
 

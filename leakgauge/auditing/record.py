@@ -7,7 +7,8 @@ from typing import Any, Literal, final
 
 SCHEMA_VERSION: Literal[1] = 1
 
-Outcome = Literal["leaks", "partial leak", "no leak found by these attacks", "inconclusive"]
+Outcome = Literal["leaks", "partial leak", "no leak found by these attacks", "inconclusive", "not judged"]
+"""The last one is of an update whose private examples are not there to judge by."""
 Ending = Literal["ok", "diverged", "out_of_scope", "failed", "timed_out"]
 Numbers = tuple[float | None, ...]
 """One number per example; None where there is none (not matched, not finite)."""
@@ -61,7 +62,7 @@ class Setting:
     examples: int
     input_shape: tuple[int, ...]
     classes: int
-    class_names: tuple[str, ...]  # of the secret examples, in order
+    class_names: tuple[str, ...]  # of the secret examples, in order; as they were restored where these are not there
     parameters: int  # numbers in the model
     sent: int  # numbers in the update, of all rounds together
     client: str

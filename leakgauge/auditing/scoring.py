@@ -62,13 +62,13 @@ def scored(
         tried.guess.status.value,
         tried.seconds,
         " ".join(tried.guess.notes),
-        scores={name: _numbers(values) for name, values in judged.scores.items()},
+        scores={name: numbers(values) for name, values in judged.scores.items()},
         ranks=None if evidence.ranks is None else tuple(evidence.ranks.tolist()),
         chance=evidence.chance,
-        bars={name: _numbers(values) for name, values in evidence.bars.items()},
+        bars={name: numbers(values) for name, values in evidence.bars.items()},
         label_accuracy=judged.label_accuracy,
         label_chance=_label_chance(judged.label_accuracy, guess.y, scene, case, sides, plan.seed),
-        losses=_numbers(tried.guess.losses),
+        losses=numbers(tried.guess.losses),
         loss_at_truth=_loss_at(tried, case.batch),
         estimates={name: _estimated(name, value, case) for name, value in tried.guess.estimates.items()},
         uncovered=_uncovered(tried.guess.uncovered, scene, case),
@@ -93,13 +93,13 @@ def _uncovered(found: Params, scene: Scene, case: Case) -> dict[str, float | Non
         for name, value in defense.kept(scene.model).items()
     }
     return {
-        name: _numbers(((value - kept[name]).norm() / kept[name].norm())[None])[0] for name, value in found.items() if name in kept
+        name: numbers(((value - kept[name]).norm() / kept[name].norm())[None])[0] for name, value in found.items() if name in kept
     }
 
 
 def _loss_at(tried: Tried, batch: Batch) -> float | None:
     attack = tried.case.attack
-    return _numbers(attack.loss_at(tried.seen, batch).reshape(1))[0] if isinstance(attack, Diagnosable) else None
+    return numbers(attack.loss_at(tried.seen, batch).reshape(1))[0] if isinstance(attack, Diagnosable) else None
 
 
 def _label_chance(accuracy: float, guessed: Tensor, scene: Scene, case: Case, sides: Sides, seed: int) -> float | None:
@@ -121,5 +121,6 @@ def _trained(case: Case, scene: Scene, plan: Plan) -> Batch | None:
     return trained_on(scene.model, scene.secret, client=plan.client, defenses=case.defenses, seed=plan.seed)
 
 
-def _numbers(values: Tensor) -> tuple[float | None, ...]:
+def numbers(values: Tensor) -> tuple[float | None, ...]:
+    """Return values [n] as a record holds them: None for what is not finite."""
     return tuple(value if math.isfinite(value) else None for value in values.tolist())

@@ -41,7 +41,7 @@ def setting_of(scene: Scene, plan: Plan, lineup: Lineup, tried: Mapping[str, Tri
         is_same_update=is_same,
         mismatch=wrong,
         learned=_learned(scene, plan),
-        unused=tuple(sorted(map(str, _offered(seen, plan) - used_by(plan.attack)))),
+        unused=tuple(sorted(map(str, offered(seen, plan) - used_by(plan.attack)))),
     )
 
 
@@ -51,8 +51,8 @@ def _learned(scene: Scene, plan: Plan) -> int:
     return int(attack.knows(scene.secret.x, scene.model.inputs).sum()) if isinstance(attack, Learned) else 0
 
 
-def _offered(seen: Observation, plan: Plan) -> frozenset[str]:
-    """What was granted and is there: some defense, another round, labels, public data, statistics of BatchNorm."""
+def offered(seen: Observation, plan: Plan) -> frozenset[str]:
+    """Return what was granted and is there: some defense, another round, labels, public data, statistics of BatchNorm."""
     there = {
         Capability.DEFENSE: bool(plan.defenses) and Capability.DEFENSE in plan.threat,
         Capability.LABELS: seen.labels is not None,

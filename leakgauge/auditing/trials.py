@@ -71,9 +71,19 @@ def run_more(scene: Scene, plan: Plan, sides: Sides, *, tick: Tick) -> list[Trie
     ]
 
 
-def try_on(batch: Batch, attack: Attack, threat: ThreatModel, scene: Scene, plan: Plan, public: Batch | None, tick: Tick) -> Tried:
-    """Run an attack on the undefended update of a batch."""
-    case = Case(batch, attack, threat, ())
+def try_on(
+    batch: Batch,
+    attack: Attack,
+    threat: ThreatModel,
+    scene: Scene,
+    plan: Plan,
+    public: Batch | None,
+    tick: Tick,
+    *,
+    defenses: tuple[Defense, ...] = (),
+) -> Tried:
+    """Run an attack on the update of a batch, undefended unless there are `defenses`."""
+    case = Case(batch, attack, threat, defenses)
     return _attempt(_observe(CONTROL, case, scene, plan, public), case, plan, tick)
 
 
@@ -95,12 +105,17 @@ def _control(plan: Plan) -> Attack:
     return plan.control or (plan.attack.informed() if isinstance(plan.attack, Informable) else plan.attack)
 
 
+def attempted(attack: Attack, seen: Observation, seed: int, tick: Tick) -> tuple[Reconstruction | None, str]:
+    """Run an attack: its guess, or the reason why there is none."""
+    try:
+        return attack.run(seen, rng=stream(seed, "attack"), tick=tick), ""
+    except OutOfScope as error:
+        return None, str(error)
+
+
 def _attempt(seen: Observation, case: Case, plan: Plan, tick: Tick) -> Tried:
     started = time.perf_counter()
-    try:
-        guess, reason = case.attack.run(seen, rng=stream(plan.seed, "attack"), tick=tick), ""
-    except OutOfScope as error:
-        guess, reason = None, str(error)
+    guess, reason = attempted(case.attack, seen, plan.seed, tick)
     return Tried(case, seen, guess, reason, time.perf_counter() - started)
 
 

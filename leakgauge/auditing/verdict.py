@@ -19,7 +19,7 @@ def decide(trials: Mapping[str, Trial], setting: Setting, alpha: float) -> Verdi
         return Verdict("inconclusive", _acquainted(setting), trials[ATTACK].chance)
     told = {name: leakage(name, trials, setting, alpha) for name in (ATTACK, *((CONTROL,) if setting.is_same_update else ()))}
     found = [name for name, words in told.items() if words]
-    whole = [name for name in found if recovered_examples(name, trials, setting)]
+    whole = [name for name in found if recovered_examples(trials[name])]
     for name in (*whole, *found):
         return Verdict("leaks" if whole else "partial leak", _BY[name] + told[name], trials[name].chance)
     attack = trials[ATTACK]
@@ -44,7 +44,7 @@ def leakage(name: str, trials: Mapping[str, Trial], setting: Setting, alpha: flo
     trial = trials.get(name)
     if trial is None or trial.chance is None or trial.chance > alpha:
         return ""
-    recovered = recovered_examples(name, trials, setting)
+    recovered = recovered_examples(trial)
     told = [_recovered(trial, recovered, setting)] if recovered else []
     if trial.ranks is not None:
         first = sum(rank == 1 for rank in trial.ranks)
@@ -72,12 +72,11 @@ def _recovered(trial: Trial, rows: list[int], setting: Setting) -> str:
     return f"{len(rows)} of {setting.examples} examples recovered at {setting.threshold:g} dB or more ({'; '.join(told)})"
 
 
-def recovered_examples(name: str, trials: Mapping[str, Trial], setting: Setting) -> list[int]:
+def recovered_examples(trial: Trial) -> list[int]:
     """The rows whose PSNR reaches its bar: the threshold, and a margin above every floor and every other image.
 
     Plain, with brightness and contrast fitted, or against what the client trained on: a person recognizes all three.
     """
-    trial = trials[name]
     return sorted(set().union(*(_reaching(score, trial) for score in trial.bars)))
 
 
@@ -119,7 +118,7 @@ def _mismatched(setting: Setting) -> str:
 
 def _unproven(trials: Mapping[str, Trial], setting: Setting, alpha: float) -> str:
     """What looks like a leak, but not enough to exclude chance."""
-    attack, recovered = trials[ATTACK], recovered_examples(ATTACK, trials, setting)
+    attack, recovered = trials[ATTACK], recovered_examples(trials[ATTACK])
     told = (
         f"{len(recovered)} of {setting.examples} examples look recovered"
         if recovered
@@ -191,7 +190,7 @@ def _labels(attack: Trial, setting: Setting) -> str:
 def _nothing(trials: Mapping[str, Trial], setting: Setting) -> str:
     """What was tested where nothing was found, and how much the test could have seen."""
     attack, count = trials[ATTACK], setting.examples
-    found = len(recovered_examples(CONTROL, trials, setting))
+    found = len(recovered_examples(trials[CONTROL]))
     bars = [bar for bar in attack.bars.get("psnr", ()) if bar is not None]
     chance = "" if attack.chance is None else f" (probability {_chance(attack.chance)})"
     told = [

@@ -24,6 +24,7 @@ STYLES: dict[Outcome | Result | Ruling, str] = {
     "partial leak": "bold red",
     "no leak found by these attacks": "bold green",
     "inconclusive": "bold yellow",
+    "not judged": "bold yellow",
     "pass": "bold green",
     "fail": "bold red",
     "holds": "bold green",
@@ -144,7 +145,7 @@ def _show_record(record: Record) -> None:
     outcome = record.verdict.outcome
     say(Text.assemble((outcome.capitalize(), STYLES[outcome]), f"  {record.name} ({record.key})"))
     say(record.verdict.reason)
-    if record.setting is not None:
+    if record.setting is not None and outcome != "not judged":
         scores = score_table(record, record.setting, "")
         table = Table("", *scores.columns)
         for row in scores.rows:

@@ -48,7 +48,7 @@ class Gallery:
 def gallery(record: Record, images: Mapping[str, Array], limit: int) -> Gallery:
     """Show up to `limit` examples: all in order, or evenly from the best to the worst PSNR of the attack."""
     setting = record.setting
-    if setting is None or "truth" not in images:
+    if setting is None or not images:
         return Gallery()
     if not is_picture(setting.input_shape):
         shape = " × ".join(str(side) for side in setting.input_shape)
@@ -56,6 +56,8 @@ def gallery(record: Record, images: Mapping[str, Array], limit: int) -> Gallery:
     rows, note = _chosen(record.trials.get(ATTACK), setting.examples, limit)
     if setting.input_shape[0] not in (1, 3):
         note = f"{note} Inputs have {setting.input_shape[0]} channels; shown is their mean.".strip()
+    if "truth" not in images:
+        return _rebuilt(record, images, rows, note)
     strips = {"truth": strip(images["truth"], rows)}
     for name in _ROLES:
         pixels = images.get(f"guess.{name}")
@@ -71,6 +73,17 @@ def gallery(record: Record, images: Mapping[str, Array], limit: int) -> Gallery:
         ]
         examples.append(Example(f"Example {row + 1}: {label}", (truth, *guesses)))
     return Gallery(tuple(examples), tuple(found for found in strips.values() if found), note)
+
+
+def _rebuilt(record: Record, images: Mapping[str, Array], rows: Sequence[int], note: str) -> Gallery:
+    """What the attack made, where nobody has the private examples."""
+    setting, drawn = record.setting, strip(images[f"guess.{ATTACK}"], rows)
+    names = setting.class_names if setting else ()
+    examples = tuple(
+        Example(f"Guess {row + 1}: taken for {names[row]}", (_piece("Attack", drawn, place, f"attack’s guess {row + 1}", ()),))
+        for place, row in enumerate(rows)
+    )
+    return Gallery(examples, (drawn,) if drawn else (), note)
 
 
 def _chosen(attack: Trial | None, count: int, limit: int) -> tuple[Sequence[int], str]:

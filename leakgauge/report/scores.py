@@ -88,7 +88,7 @@ def _recovered(name: str, record: Record, setting: Setting) -> Cell:
     trial = record.trials[name]
     if "psnr" not in trial.scores:
         return nothing(_unscored(trial))
-    count = len(recovered_examples(name, record.trials, setting))
+    count = len(recovered_examples(record.trials[name]))
     low, high = wilson(count, setting.examples)
     return Cell(f"{count} of {setting.examples} ({share(count / setting.examples)})", f"95% interval {share(low)} to {share(high)}")
 

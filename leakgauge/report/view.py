@@ -56,6 +56,7 @@ class View:
     meaning: str
     facts: tuple[tuple[str, tuple[str, ...]], ...]  # what was attacked: term, code
     gallery: Gallery
+    is_judged: bool  # False where nobody has the private examples
     table: Table | None
     chart: str  # SVG
     chart_text: str
@@ -70,9 +71,10 @@ class View:
 def view(audited: Audited, anchor: str, *, pictured: int) -> View:
     """Settle what is said about an audit. `anchor` begins every id on its part of the page."""
     record, setting = audited.record, audited.record.setting
-    table = score_table(record, setting, anchor) if setting and record.trials else None
+    is_judged = record.verdict.outcome != "not judged"
+    table = score_table(record, setting, anchor) if setting and record.trials and is_judged else None
     psnr = {name: trial.scores.get("psnr", ()) for name, trial in record.trials.items()}
-    chart = psnr_chart(psnr, setting.threshold, anchor) if setting else ""
+    chart = psnr_chart(psnr, setting.threshold, anchor) if setting and is_judged else ""
     return View(
         anchor=anchor,
         title=record.name or (f"Audit {record.key[:12]}" if record.key else "Audit"),
@@ -85,6 +87,7 @@ def view(audited: Audited, anchor: str, *, pictured: int) -> View:
         meaning=_meaning(record),
         facts=_facts(record),
         gallery=gallery(record, audited.images, pictured),
+        is_judged=is_judged,
         table=table,
         chart=chart,
         chart_text="PSNR per example. " + _chart_text(table) if table else "",
@@ -125,6 +128,8 @@ def _meaning(record: Record) -> str:
             return words.LABELED if is_of_labels else words.NEARER
         case "inconclusive":
             return words.OPEN
+        case "not judged":
+            return words.UNJUDGED
         case _:
             return words.HELD
 

@@ -9,6 +9,7 @@ TITLES: dict[Outcome, str] = {
     "partial leak": "Partial leak",
     "no leak found by these attacks": "No leak found by these attacks",
     "inconclusive": "Inconclusive",
+    "not judged": "Not judged",
 }
 
 SHORT: dict[Outcome, str] = {**TITLES, "no leak found by these attacks": "No leak found"}
@@ -18,6 +19,7 @@ TONES: dict[Outcome, str] = {
     "partial leak": "bad",
     "no leak found by these attacks": "calm",
     "inconclusive": "unsure",
+    "not judged": "unsure",
 }
 """Outcome to the CSS class that colors it."""
 
@@ -40,6 +42,10 @@ HELD = (
 OPEN = (
     "This audit cannot tell whether what leaves the client gives private data away. Do not read it as safe: read the reason, "
     "change what it names, and run the audit again."
+)
+UNJUDGED = (
+    "This is what an attacker would make of the update. Whoever has the private examples can tell whether it is right: record them "
+    "beside the update, and run it again, for a verdict."
 )
 UNFINISHED = "The audit did not finish, so it says nothing about what leaks. It still counts among the audits that were started."
 

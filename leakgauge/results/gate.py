@@ -122,7 +122,7 @@ def _rule(record: Record, policy: Policy, adjusted: float | None, count: int) ->
         )
     elif outcome in policy.forbid:
         failures.append(f"The verdict {outcome!r} is forbidden: {record.verdict.reason}")
-    elif outcome == "inconclusive":
+    elif outcome in ("inconclusive", "not judged"):
         doubts.append(record.verdict.reason)
     for name, value, limit, is_broken in _against_limits(record, policy):
         if value is None:
@@ -153,7 +153,7 @@ def _worst(record: Record, name: str, extreme: Callable[[Sequence[float]], float
         return None
     match name:
         case "recovered_share" if trial.scores:
-            return len(recovered_examples(ATTACK, record.trials, setting)) / setting.examples
+            return len(recovered_examples(trial)) / setting.examples
         case "identified_share" if trial.ranks:
             return sum(rank == 1 for rank in trial.ranks) / len(trial.ranks)
         case "label_accuracy":

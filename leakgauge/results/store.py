@@ -1,7 +1,7 @@
 """Results on disk: one folder per audit, readable without torch and without any plugin, never unpickled.
 
     ROOT/KEY/record.json            the record, plain JSON
-    ROOT/KEY/tensors.safetensors    its images: "truth", and "guess.TRIAL" for every trial
+    ROOT/KEY/tensors.safetensors    its images: "truth", where it is there, and "guess.TRIAL" for every trial
 
 A folder is written under a temporary name and renamed, so that it is there whole or not at all.
 """
@@ -111,7 +111,8 @@ class Store:
 
         Raises UsageError if the disk is full or does not let itself be written to.
         """
-        tensors = {} if images is None else {TRUTH: images.truth, **{GUESS + name: x for name, x in images.guesses.items()}}
+        truth = {} if images is None or images.truth is None else {TRUTH: images.truth}
+        tensors = truth | {GUESS + name: x for name, x in (images.guesses if images else {}).items()}
         partial = self.root / f".partial-{record.key}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         try:
             partial.mkdir(parents=True)
