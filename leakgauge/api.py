@@ -29,7 +29,7 @@ Config = str | Mapping[str, Any]
 """An algorithm by name ("dlg") or with its fields ({"name": "dlg", "restarts": 8}), as in a YAML file."""
 DEFAULT_ATTACK: dict[str, Any] = {"name": "inverting_gradients", "steps": 1000}
 """Quick enough to try; the paper takes 24,000 steps."""
-UNLABELED_ATTACK: Config = {**DEFAULT_ATTACK, "labels": "counts"}
+UNLABELED_ATTACK: dict[str, Any] = {**DEFAULT_ATTACK, "labels": "counts"}
 """For an update whose labels nobody has."""
 
 
@@ -97,6 +97,7 @@ def audit(
     loss: Loss = F.cross_entropy,
     class_names: Sequence[str] = (),
     criteria: Criteria = Criteria(),
+    name: str = "audit",
     seed: int = 0,
     device: str = "auto",
 ) -> Result:
@@ -145,17 +146,11 @@ def audit(
     sent = None if update is None else recorded(update, victim, count, plan.rounds.count, where)
     held = None if others is None else others.to(where)
     if secret is None:
-        return Result(_keyed(_unjudged(victim.to(where), sent, held, plan, tuple(class_names))))
+        return Result(_keyed(_unjudged(victim.to(where), sent, held, plan, tuple(class_names)), name))
     if held is not None:
         held = held[~copies(held.x, secret.x)]
-    return Result(
-        _keyed(
-            run(
-                Scene(model=victim.to(where), secret=secret.to(where), public=held, class_names=tuple(class_names), update=sent),
-                plan,
-            )
-        )
-    )
+    scene = Scene(model=victim.to(where), secret=secret.to(where), public=held, class_names=tuple(class_names), update=sent)
+    return Result(_keyed(run(scene, plan), name))
 
 
 def _unjudged(model: Model, update: Update | None, public: Batch | None, plan: Plan, class_names: tuple[str, ...]) -> Outcome:
@@ -179,9 +174,9 @@ def _shape(secret: Batch | None, others: Batch | None, inputs: Inputs | None) ->
     return tuple(there.x.shape[1:])
 
 
-def _keyed(outcome: Outcome) -> Outcome:
+def _keyed(outcome: Outcome, name: str) -> Outcome:
     """Give the audit of live objects, which has no file to take a key from, the hash of what it found."""
     record = outcome.record
     content = repr((record.seed, record.setting, [replace(trial, seconds=0.0) for trial in record.trials.values()]))
     key = hashlib.sha256(content.encode()).hexdigest()[:16]
-    return replace(outcome, record=replace(record, key=key, name="audit"))
+    return replace(outcome, record=replace(record, key=key, name=name))

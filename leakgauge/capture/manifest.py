@@ -64,7 +64,7 @@ def parsed(text: bytes, where: str) -> Manifest:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
         raise UsageError(
-            f"{where}: is no capture ({_first(error)}), expected {FORMAT} of version {VERSION}; see  leakgauge schema capture"
+            f"{where}: is no capture ({_first(error)}), expected {FORMAT} {VERSION}; see  leakgauge schema --kind capture"
         ) from error
 
 
@@ -73,7 +73,7 @@ def made(**fields: Any) -> Manifest:
     try:
         return Manifest.model_validate(fields)
     except ValidationError as error:
-        raise UsageError(f"capture.{_first(error)}; expected as in  leakgauge schema capture") from error
+        raise UsageError(f"capture.{_first(error)}; expected as in  leakgauge schema --kind capture") from error
 
 
 def _first(error: ValidationError) -> str:

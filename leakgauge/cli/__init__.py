@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from leakgauge.cli.attacking import attack
 from leakgauge.cli.catalog import doctor, list_, schema, show
 from leakgauge.cli.density import density
 from leakgauge.cli.federating import federate
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.command()(audit)
 app.command()(sweep)
+app.command()(attack)
 app.command()(study)
 app.command()(federate)
 app.command()(frontier)

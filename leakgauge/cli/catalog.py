@@ -23,6 +23,7 @@ class Kind(StrEnum):
     RECORD = "record"
     REPORT = "report"
     POLICY = "policy"
+    CAPTURE = "capture"
 
 
 def list_(
@@ -52,7 +53,7 @@ def show(
 
 
 def schema(kind: Annotated[Kind, typer.Option(help="Of what.")] = Kind.AUDIT) -> None:
-    """Print the JSON Schema of an audit file, a record, a report (audit.json) or a policy."""
+    """Print the JSON Schema of an audit file, a record, a report (audit.json), a policy or a capture."""
     typer.echo(json.dumps(_schema(kind), indent=2, ensure_ascii=False))
 
 
@@ -92,6 +93,10 @@ def _schema(kind: Kind) -> dict[str, Any]:
             from leakgauge.results.gate import Policy
 
             return Policy.model_json_schema()
+        case Kind.CAPTURE:
+            from leakgauge.capture import capture_schema
+
+            return capture_schema()
 
 
 def _named(name: str) -> list[Entry]:

@@ -1,0 +1,169 @@
+"""From a capture and the name of a network to a result: what nobody said is read off the capture or assumed, and told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+import torch
+
+from leakgauge.api import UNLABELED_ATTACK, Config, Result, audit
+from leakgauge.auditing.plan import Criteria
+from leakgauge.capture import Capture, Manifest, model_before, update_of
+from leakgauge.core.errors import UsageError
+from leakgauge.core.protocols import Pool
+from leakgauge.core.rng import stream
+from leakgauge.core.types import Inputs, Model
+from leakgauge.live import outputs
+from leakgauge.spec import build
+
+UNTOLD_ATTACK: dict[str, Any] = {**UNLABELED_ATTACK, "replay": "surrogate"}
+"""For an update of which nobody knows how its client trained."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What whoever attacks a capture says beside it: the network as in the victim `module`, and whatever else is known.
+
+    `shape`, `mean` and `std` are those of the network's pixels; `data` is other data of the same kind, and `client` how the client
+    trains, both as in an audit file. `rehearsals` is on how many updates of other data the attack is tried.
+    """
+
+    model: str
+    weights: str | None = None
+    shape: tuple[int, ...] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    data: Config | None = None
+    client: Config | None = None
+    attack: Config | None = None
+    examples: int | None = None
+    rehearsals: int = 3
+    seed: int = 0
+    device: str = "auto"
+
+
+class _Procedure(NamedTuple):
+    """How the client is taken to train, what was assumed for that, and whether an adversary knows it."""
+
+    client: Config
+    assumed: tuple[str, ...]
+    is_known: bool
+
+
+def attack(capture: Capture, given: Given) -> Result:
+    """Attack what a client sent; where the private examples were recorded beside it, audit it against them.
+
+    The adversary is a server without labels, or, where nobody said how the client trains, one that sees weights alone. Raises
+    UsageError for what does not fit together.
+    """
+    pool = None if given.data is None else build("data", given.data, "data").load()
+    model, assumed = _model(capture, given, pool)
+    update = update_of(capture, model)
+    procedure = _procedure(capture, given, model)
+    default = UNLABELED_ATTACK if procedure.is_known else UNTOLD_ATTACK
+    return audit(
+        model=model,
+        batch=capture.truth,
+        update=replace(update, notes=(*update.notes, *assumed, *procedure.assumed)),
+        examples=None if capture.truth is not None else given.examples,
+        attack=default if given.attack is None else given.attack,
+        client=procedure.client,
+        threat="server" if procedure.is_known else "weights",
+        public=None if pool is None else (pool.x, pool.y),
+        class_names=pool.class_names if pool is not None and len(pool.class_names) == model.inputs.classes else (),
+        criteria=Criteria(power=given.rehearsals),
+        name=capture.path.name,
+        seed=given.seed,
+        device=given.device,
+    )
+
+
+def _model(capture: Capture, given: Given, pool: Pool | None) -> tuple[Model, tuple[str, ...]]:
+    """The network at the weights before training, and what was assumed of its pixels."""
+    said = capture.manifest.inputs
+    shapes = (given.shape, None if said is None else said.shape, None if capture.truth is None else capture.truth.x.shape[1:])
+    shape = next((tuple(one) for one in shapes if one), None) or (None if pool is None else pool.inputs.shape)
+    if shape is None:
+        raise UsageError(
+            "inputs: got none, and the capture does not say what the network takes, expected a shape; pass it as  --inputs 3,32,32"
+        )
+    mean, std = given.mean or (said.mean if said else None), given.std or (said.std if said else None)
+    low, high = (said.low, said.high) if said else (0.0, 1.0)
+    inputs = Inputs(shape, _classes(capture), low, high)
+    victim = build("victim", {"name": "module", "module": given.model, "weights": given.weights, "mean": mean, "std": std}, "model")
+    model: Model = victim.build(inputs, rng=stream(given.seed, "victim"))
+    model = replace(model, inputs=replace(model.inputs, classes=outputs(model)))
+    told = "Nobody said how pixels are normalized for the network: it is taken to see them as they are, from 0 to 1."
+    return model_before(capture, model), () if mean or std or said else (told,)
+
+
+def _classes(capture: Capture) -> int:
+    """How many classes the network tells apart, by the last tensor that can say: for functions that ask for the number."""
+    shapes = [value.shape for value in (capture.before or capture.sent).values() if value.dim() in (1, 2)]
+    return int(shapes[-1][0]) if shapes else 1
+
+
+def _procedure(capture: Capture, given: Given, model: Model) -> _Procedure:
+    """How the client trains: as was said, or as what was recorded implies."""
+    manifest = capture.manifest
+    if given.client is not None:
+        return _Procedure(given.client, (), is_known=True)
+    if manifest.procedure is not None:
+        return _Procedure(dict(manifest.procedure), (), is_known=True)
+    mode, assumed = _batchnorm(capture, model)
+    if manifest.kind == "gradient":
+        return _Procedure({"name": "fedsgd", "batchnorm": mode}, assumed, is_known=True)
+    steps, rate = manifest.local_steps or 1, manifest.learning_rate
+    client = {"name": "fedavg", "epochs": steps, "optimizer": {"name": "sgd", "learning_rate": rate or _RATE}, "batchnorm": mode}
+    if manifest.local_steps == 1 and rate is not None:
+        return _Procedure(client, (*assumed, "The one local step is taken for one of plain SGD on the whole batch."), is_known=True)
+    told = (
+        f"Nobody said how the client trains: the adversary does not know it, and where other data is trained on, it is taken for "
+        f"{_plural(steps, 'step')} of plain SGD on the whole batch at a rate of {rate or _RATE:g}."
+    )
+    return _Procedure(client, (*assumed, told), is_known=False)
+
+
+def _batchnorm(capture: Capture, model: Model) -> tuple[str, tuple[str, ...]]:
+    """The mode of BatchNorm in local training: statistics that moved tell it; where none were sent, it is taken to train."""
+    counters = [name for name in capture.sent if name.endswith("num_batches_tracked")]
+    if not any(name.endswith("running_var") for name in model.buffers):
+        return "eval", ()
+    before = capture.before or {}
+    if not counters or any(name not in before for name in counters):
+        return "train", ("BatchNorm is taken to use the statistics of the batch, as it does in training.",)
+    is_moved = any(not torch.equal(capture.sent[name], before[name]) for name in counters)
+    return ("train" if is_moved else "eval"), ()
+
+
+def data_config(text: str, shape: tuple[int, ...] | None) -> Config:
+    """Return what `--data` means: a folder of images, an array file, the name of data, or a config in YAML."""
+    from leakgauge.spec.reading import read_yaml
+
+    path = Path(text).expanduser()
+    if path.is_dir():
+        size = {"size": shape[-1], "mode": "L" if shape[0] == 1 else "RGB"} if shape and len(shape) == 3 else {}
+        return {"name": "folder", "path": text, **size}
+    if path.suffix in (".npz", ".safetensors"):
+        return {"name": path.suffix.removeprefix("."), "path": text}
+    found = read_yaml(text, "--data")
+    if not isinstance(found, str | Mapping):
+        raise UsageError(f"--data: got {text!r}, expected a folder of images, an .npz, or the name of data such as photographs")
+    return found
+
+
+def manifest_shape(manifest: Manifest) -> tuple[int, ...] | None:
+    """Return the shape of the network's inputs, where the capture says it."""
+    return manifest.inputs.shape if manifest.inputs else None
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+_RATE = 0.01
+"""The learning rate of rehearsals where nobody knows it; the default attack knows no rate."""
