@@ -99,6 +99,14 @@ def _told(capture: Capture, model: Model, sent: Params) -> Iterator[str]:
 
 
 def _matched(values: Params, model: Model) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Tensors under the names of the model, whatever wrappers had made of these, and what was done for that."""
+    """Tensors under the names of the model, whatever wrappers had made of these, and what was done for that.
+
+    Arrays that are numbered, as frameworks send them that know no names, are those of the state dict in order.
+    """
+    order = list(model.net.state_dict())
+    if list(values) == [str(place) for place in range(len(order))]:
+        return dict(zip(order, values.values(), strict=True)), (
+            "Tensors have no names: they were taken in the state dict's order.",
+        )
     match = unwrapped(values, [*model.params, *model.buffers])
     return match(values), match.notes

@@ -5,18 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol, final, runtime_checkable
 
-from leakgauge.core.abilities import Trains, exchange_gradient
+from leakgauge.core.abilities import Trains, Transforming, exchange_gradient
 from leakgauge.core.belief import Belief
 from leakgauge.core.protocols import GradientRule
 from leakgauge.core.types import Batch, Client, Model, Params, Rng, Update
-
-
-class Transform(Protocol):
-    """A defense as a function on the numbers of an update."""
-
-    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
-        """Return what leaves the client in place of `delta`; without `rng`, the part that is not chance."""
-        ...
 
 
 @runtime_checkable
@@ -34,7 +26,7 @@ class Transformed:
     """A client whose `delta` passes through a defense before it leaves; all else is sent as it was."""
 
     client: Client
-    defense: Transform
+    defense: Transforming
 
     def __call__(self, model: Model, batch: Batch, /, *, rng: Rng | None = None) -> Update:
         """Return the defended update. The client draws first, so that its own chance is the same with and without defense."""

@@ -9,6 +9,7 @@ from leakgauge.core.abilities.clients import (
     LocalTraining,
     Owning,
     Trains,
+    Transforming,
     exchange_gradient,
 )
 from leakgauge.core.abilities.parts import (
@@ -51,6 +52,7 @@ __all__ = [
     "Owning",
     "ROUNDS",
     "Trains",
+    "Transforming",
     "Uncovering",
     "Using",
     "conditioned",

@@ -19,6 +19,15 @@ class Trains(Protocol):
 
 
 @runtime_checkable
+class Transforming(Protocol):
+    """A defense that is a function of the numbers of an update, whatever client has made it."""
+
+    def transform(self, delta: Params, /, *, rng: Rng | None) -> Params:
+        """Return what leaves the client in place of `delta`; without `rng`, the part that is not chance."""
+        ...
+
+
+@runtime_checkable
 class LocalTraining(Protocol):
     """A client that trains weights itself, so that its update is a difference of weights and no gradient."""
 

@@ -1,0 +1,221 @@
+"""Flower's own clients and strategies, in this process: captured as they are, defended by a mod, and inverted."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import leakgauge as lg
+from leakgauge import capture
+from leakgauge.captured import Given, attack
+from leakgauge.core.errors import UsageError
+from leakgauge.data.photographs import Photographs
+from leakgauge.live import model_of
+
+flwr = pytest.importorskip("flwr.app")
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict  # noqa: E402
+from flwr.clientapp import ClientApp  # noqa: E402
+from flwr.serverapp import Grid  # noqa: E402
+from flwr.serverapp.strategy import FedAvg  # noqa: E402
+from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
+
+from leakgauge.flower import CapturingGrid, defending  # noqa: E402
+
+POOL = Photographs(size=16).load()
+INPUTS = lg.Inputs((3, 16, 16), 10)
+RATE, FIRST = 0.1, 2**63 + 5  # nodes whose numbers need 64 bits
+
+
+class Net(nn.Sequential):
+    """Smooth, with BatchNorm and its counter."""
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.Sigmoid(), nn.Flatten(), nn.Linear(294, 10))
+
+
+class InProcess(Grid):
+    """A grid whose nodes are calls: what Flower's simulation does, without its daemons."""
+
+    def __init__(self, app, nodes, run_config):
+        for name in ("task_id", "run_id", "node_id"):
+            setattr(TaskIdentity, name, 1)
+        self.app, self.replies = app, {}
+        self.contexts = {
+            FIRST + place: Context(
+                run_id=1, node_id=FIRST + place, node_config={"partition-id": place}, state=RecordDict(), run_config=run_config
+            )
+            for place in range(nodes)
+        }
+
+    def set_run(self, run):
+        pass
+
+    @property
+    def run(self):
+        raise NotImplementedError
+
+    def create_message(self, content, message_type, dst_node_id, group_id, ttl=None):
+        return Message(content, dst_node_id=dst_node_id, message_type=message_type, group_id=group_id)
+
+    def get_node_ids(self):
+        return list(self.contexts)
+
+    def push_messages(self, messages):
+        found = []
+        for message in messages:
+            found.append(str(len(self.replies)))
+            self.replies[found[-1]] = self.app(message, self.contexts[message.metadata.dst_node_id])
+        return found
+
+    def pull_messages(self, message_ids):
+        return (self.replies[one] for one in message_ids)  # a generator, as it may be
+
+    def send_and_receive(self, messages, *, timeout=None):
+        return self.pull_messages(self.push_messages(messages))
+
+
+def secret(partition):
+    return POOL.x[partition : partition + 1], torch.tensor([partition + 1])
+
+
+def client(*mods, seen=None):
+    """An app as Flower's quickstart has it: one step of SGD on one photograph."""
+    app = ClientApp(mods=list(mods))
+
+    @app.train()
+    def train(message, context):
+        net = Net()
+        net.load_state_dict(message.content["arrays"].to_torch_state_dict())
+        x, y = secret(context.node_config["partition-id"])
+        loss = cross_entropy(net(x), y)
+        loss.backward()
+        if seen is not None:
+            seen[context.node_id] = {name: value.grad.clone() for name, value in net.named_parameters()}
+        torch.optim.SGD(net.parameters(), RATE).step()
+        metrics = MetricRecord({"loss": float(loss), "num-examples": len(x)})
+        return Message(RecordDict({"arrays": ArrayRecord(net.state_dict()), "metrics": metrics}), reply_to=message)
+
+    @app.evaluate()
+    def evaluate(message, _):
+        return Message(RecordDict({"metrics": MetricRecord({"accuracy": 0.5, "num-examples": 1})}), reply_to=message)
+
+    return app
+
+
+def federate(grid, rounds=1):
+    torch.manual_seed(0)
+    net = Net()
+    strategy = FedAvg(min_train_nodes=2, min_evaluate_nodes=2, min_available_nodes=2)
+    arrays = ArrayRecord(net.state_dict())
+    result = strategy.start(
+        grid=grid, initial_arrays=arrays, train_config=ConfigRecord({"lr": RATE, "local-steps": 1}), num_rounds=rounds
+    )
+    return net, result
+
+
+def test_a_step_captured_through_flower_is_the_gradient(tmp_path):
+    seen = {}
+    net, _ = federate(CapturingGrid(InProcess(client(seen=seen), 2, {}), tmp_path))
+    found = [capture.read(path) for path in capture.find(tmp_path)]
+    assert len(found) == 2  # evaluations are no captures
+    for one in found:
+        update = capture.update_of(one, model_of(net, (3, 16, 16), INPUTS, cross_entropy))
+        exact = seen[int(one.manifest.client)]
+        error = sum(float((update.delta[name] / RATE - value).square().sum()) for name, value in exact.items())
+        # Flower sends weights: their rounding is all that is lost.
+        size = sum(float(value.square().sum()) for value in exact.values())
+        rounding = sum(float((torch.finfo(torch.float32).eps * value).square().sum()) for value in net.parameters()) / RATE**2
+        assert error <= max(1e-12 * size, 4 * rounding)
+        assert update.buffers["1.num_batches_tracked"] == 1
+
+
+def test_what_was_said_in_clear_is_in_the_manifest(tmp_path):
+    federate(CapturingGrid(InProcess(client(), 2, {}), tmp_path), rounds=2)
+    found = [capture.read(path).manifest for path in capture.find(tmp_path)]
+    assert [(one.round, int(one.client)) for one in found] == [(1, FIRST), (1, FIRST + 1), (2, FIRST), (2, FIRST + 1)]
+    one = found[0]
+    assert (one.kind, one.examples, one.learning_rate, one.local_steps) == ("weights", 1, RATE, 1)
+    assert one.framework.startswith("flwr 1.")
+    assert one.metrics["metrics"]["loss"] > 0
+    assert one.config["config"]["lr"] == RATE
+
+
+def test_a_captured_grid_changes_nothing(tmp_path):
+    _, bare = federate(InProcess(client(), 2, {}), rounds=2)
+    _, captured = federate(CapturingGrid(InProcess(client(), 2, {}), tmp_path), rounds=2)
+    for name, value in bare.arrays.to_torch_state_dict().items():
+        assert torch.equal(captured.arrays.to_torch_state_dict()[name], value)
+
+
+def test_a_capture_that_cannot_be_written_stops_no_training(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    _, result = federate(CapturingGrid(InProcess(client(), 2, {}), tmp_path / "file" / "captures"))
+    assert result.arrays
+    assert "not captured" in caplog.text
+
+
+def test_an_image_comes_back_from_what_flower_sent(tmp_path, monkeypatch):
+    federate(CapturingGrid(InProcess(client(), 2, {}), tmp_path / "captures"))
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "flowernet.py").write_text("from test_flower import Net\n")
+    monkeypatch.syspath_prepend(str(__import__("pathlib").Path(__file__).parent))
+    found = capture.read(capture.find(tmp_path / "captures")[0])
+    search = {"name": "adam", "learning_rate": 0.1, "steps": 300, "signed": True, "schedule": "step"}
+    how = (
+        {"name": "idlg", "search": {"name": "lbfgs", "steps": 300}, "restarts": 2}
+        if search is None
+        else {"name": "inverting_gradients", "labels": "idlg", "steps": 600, "total_variation": 0.001}
+    )
+    result = attack(dataclasses.replace(found, truth=lg.Batch(*secret(0))), Given(model="flowernet:Net", attack=how, device="cpu"))
+    assert not result.record.setting.mismatch
+    assert result.record.trials["attack"].scores["psnr"][0] >= 20
+
+
+def sent_with(defenses, tmp_path, partition=0):
+    app = client(defending())
+    net, _ = federate(CapturingGrid(InProcess(app, 2, {"defenses": defenses}), tmp_path))
+    found = capture.read(capture.find(tmp_path)[partition])
+    return capture.update_of(found, model_of(net, (3, 16, 16), INPUTS, cross_entropy)), found
+
+
+def test_defenses_of_the_configuration_change_what_is_sent(tmp_path):
+    bare, _ = sent_with("[]", tmp_path / "bare")
+    noisy, found = sent_with("[{name: gaussian_noise, sigma: 0.01}]", tmp_path / "noisy")
+    again, _ = sent_with("[{name: gaussian_noise, sigma: 0.01}]", tmp_path / "again")
+    noise = torch.cat([(noisy.delta[name] - value).flatten() for name, value in bare.delta.items()])
+    assert float(noise.std()) == pytest.approx(0.01, rel=0.1)
+    assert not torch.equal(noisy.delta["4.weight"], again.delta["4.weight"])  # nobody can draw the noise again
+    assert noisy.buffers["1.num_batches_tracked"] == 1
+    torch.testing.assert_close(noisy.buffers["1.running_mean"], bare.buffers["1.running_mean"])
+    clipped, _ = sent_with("[{name: clipping, norm: 0.001}]", tmp_path / "clipped")
+    assert sum(float(value.square().sum()) for value in clipped.delta.values()) ** 0.5 == pytest.approx(0.001, rel=1e-2)
+    shared, found = sent_with("[{name: partial_sharing, share: ['4.*']}]", tmp_path / "shared")
+    assert not shared.delta["0.weight"].any()
+    assert found.sent["0.weight"].equal(found.before["0.weight"])
+    assert shared.delta["4.weight"].any()
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({}, "run_config: has no 'defenses'"),
+        ({"defenses": "gaussian_noise"}, "expected a list such as"),
+        ({"defenses": "[{name: mixup}]"}, "changes how a client trains"),
+        ({"defenses": "[{name: dp_sgd}]"}, "changes how a client trains"),
+        ({"defenses": "[{name: nothing}]"}, "no defense is called 'nothing'"),
+        ({"defenses": "[{name: gaussian_noise, sigma: -1}]"}, r"defenses\.0\.sigma"),
+    ],
+)
+def test_a_defense_that_would_protect_nothing_is_an_error(config, told):
+    grid = InProcess(client(defending()), 1, config)
+    message = grid.create_message(RecordDict({"arrays": ArrayRecord(Net().state_dict())}), "train", FIRST, "1")
+    with pytest.raises(UsageError, match=told):
+        grid.app(message, grid.contexts[FIRST])
+
+
+def test_evaluations_are_left_alone():
+    grid = InProcess(client(defending()), 1, {})
+    message = grid.create_message(RecordDict({"arrays": ArrayRecord(Net().state_dict())}), "evaluate", FIRST, "1")
+    assert not grid.app(message, grid.contexts[FIRST]).has_error()
