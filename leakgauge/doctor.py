@@ -23,6 +23,9 @@ EXTRAS = {
     "search": "botorch",
     "diffusion": "diffusers",
     "accounting": "opacus",
+    "timm": "timm",
+    "transformers": "transformers",
+    "flower": "flwr",
 }
 """Extra to the module that it brings."""
 
