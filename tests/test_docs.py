@@ -29,7 +29,7 @@ from leakgauge.core.threat import NAMED
 from leakgauge.core.types import Capability
 from leakgauge.frontier import document as frontier
 from leakgauge.results.gate import Policy, load_policy
-from leakgauge.spec import DEFAULTS, Draw, Parts, federating, sweep
+from leakgauge.spec import DEFAULTS, Draw, Parts, Recorded, federating, sweep
 from leakgauge.spec.reading import read_yaml
 
 ROOT = Path(__file__).parent.parent
@@ -236,7 +236,7 @@ def test_every_command_and_option_is_documented(name):
 
 
 def test_every_key_of_the_three_files_is_documented():
-    fields = {one.name for cls in (Parts, Draw, Training, Rounds, Criteria) for one in dataclasses.fields(cls)}
+    fields = {one.name for cls in (Parts, Draw, Recorded, Training, Rounds, Criteria) for one in dataclasses.fields(cls)}
     policy = set(Policy.model_fields)
     assert named_in("docs/files.md") == fields | {"name"} | set(sweep._KEYS) | policy
 
@@ -248,7 +248,10 @@ def test_the_defaults_of_the_files_are_those_of_the_code():
             assert float(told[one.name]) == one.default, one.name
     assert (told["seed"], told["client"], told["threat"]) == (str(DEFAULTS["seed"]), "`fedsgd`", "`server`")
     assert (DEFAULTS["client"], DEFAULTS["threat"]) == ("fedsgd", "server")
-    assert {name for name, default in told.items() if default == "required"} - {"base"} == {"data", "batch", "victim", "attack"}
+    assert {name for name, default in told.items() if default == "required"} - {"base"} == {
+        *("data", "batch", "victim", "attack"),
+        *("before", "after"),  # of an update
+    }
     assert int(told["at_least"]) == Policy().at_least
 
 

@@ -6,14 +6,16 @@ import sys
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
 import leakgauge as lg
+from leakgauge.auditing.fidelity import mismatch
 from leakgauge.core.errors import MissingExtra, UsageError
 from leakgauge.core.registry import look_in
 from leakgauge.core.rng import stream
-from leakgauge.spec import canonical, key, load, loads
+from leakgauge.data.photographs import Photographs
+from leakgauge.spec import canonical, key, load, loads, parse, prepare
 from leakgauge.victims.module import Module
 
 INPUTS = lg.Inputs((3, 8, 8), 10, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
@@ -180,3 +182,55 @@ def test_a_model_of_ones_own_is_taken_as_it_is(code):
     sys.modules.pop("ownmodel")
     logits, y = torch.rand(2, 10), torch.tensor([1, 2])
     torch.testing.assert_close(model.loss_of(logits, y), 2 * cross_entropy(logits, y))
+
+
+def document_of(code, **changes):
+    """The audit of one step on a photograph, as a file: what was sent stands in two files."""
+    pool = Photographs(size=8).load()
+    look_in(code)
+    trained = Module(module="ownnet:Net").build(pool.inputs, rng=stream(1))
+    data, x, y = {"name": "photographs", "size": 8}, pool.x[:1], pool.y[:1]
+    before = {**trained.params, **trained.buffers}
+    values = torch.autograd.grad(
+        trained.loss_of(
+            trained.forward({n: v.requires_grad_() for n, v in trained.params.items()}, trained.buffers, x, training=False), y
+        ),
+        list(trained.params.values()),
+    )
+    after = {name: value.detach() - 0.1 * step for (name, value), step in zip(trained.params.items(), values, strict=True)}
+    save_file({name: value.detach().clone() for name, value in before.items()}, code / "before.safetensors")
+    torch.save({f"module.{name}": value for name, value in {**after, **trained.buffers}.items()}, code / "after.pt")
+    update = {"before": str(code / "before.safetensors"), "after": str(code / "after.pt")}
+    client = {"name": "fedavg", "optimizer": {"name": "sgd", "learning_rate": 0.1}}
+    whole = {"data": data, "batch": {"indices": [0]}, "victim": {"module": "ownnet:Net"}, "client": client, "update": update}
+    return {**whole, "threat": "server", "attack": "idlg", "controls": [], **changes}
+
+
+def test_an_audit_file_takes_an_update_that_was_sent(code):
+    spec = parse(document_of(code))
+    scene, plan = prepare(spec, "cpu")
+    assert not mismatch(scene.update, scene.model, scene.secret, client=plan.client, defenses=(), seed=0)
+    assert scene.update.examples == 1
+    assert scene.update.notes == ("9 names of tensors differ by what wrappers add (module), and were matched.",)
+    assert torch.equal(scene.model.params["4.bias"], load_file(code / "before.safetensors")["4.bias"])
+
+
+def test_without_an_update_a_file_keeps_its_key():
+    document = {"data": "photographs", "batch": {"size": 1}, "victim": "lenet", "attack": "dlg"}
+    assert key(parse(document)) == key(parse({**document, "update": None}))
+    assert key(parse(document)) == "8250d9afa30138a1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"training": 5}, "update: is recorded, beside 5 training steps"),
+        ({"rounds": 2}, "and 2 rounds, expected 0 and 1"),
+        ({"update": {"before": "x.pt"}}, r"update\.after: is missing"),
+        ({"update": {"before": "nowhere.pt", "after": "x.pt"}}, r"update\.before: got 'nowhere\.pt', expected a file"),
+        ({"victim": "lenet"}, r"update\.before: holds '1\.num_batches_tracked', which the model does not have"),
+    ],
+)
+def test_a_recorded_update_that_does_not_fit_is_told(code, changes, told):
+    with pytest.raises(UsageError, match=told):
+        prepare(parse(document_of(code, **changes)), "cpu")

@@ -2,7 +2,7 @@
 
 from leakgauge.spec.building import build
 from leakgauge.spec.describing import describe
-from leakgauge.spec.document import DEFAULTS, AuditSpec, Draw, Parts, canonical, key, load, loads, parse
+from leakgauge.spec.document import DEFAULTS, AuditSpec, Draw, Parts, Recorded, canonical, key, load, loads, parse
 from leakgauge.spec.preparing import divide, prepare
 from leakgauge.spec.schema import schema
 
@@ -11,6 +11,7 @@ __all__ = [
     "AuditSpec",
     "Draw",
     "Parts",
+    "Recorded",
     "build",
     "canonical",
     "describe",

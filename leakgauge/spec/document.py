@@ -30,6 +30,7 @@ DEFAULTS: Mapping[str, Any] = {
     "seed": 0,
     "training": {},
     "client": "fedsgd",
+    "update": None,
     "defenses": [],
     "rounds": {},
     "threat": "server",
@@ -73,6 +74,18 @@ class Draw:
 
 
 @final
+@algorithm
+class Recorded:
+    """An update that was really sent: the files of the weights `before` local training and of those `after` it (see `snapshot`).
+
+    It is what the attack sees, and the victim has the weights before; floor and controls are made by the audit's client.
+    """
+
+    before: str
+    after: str
+
+
+@final
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """An audit as live objects."""
@@ -83,6 +96,7 @@ class Parts:
     victim: Victim
     training: Training
     client: Client
+    update: Recorded | None
     defenses: tuple[Defense, ...]
     rounds: Rounds
     threat: ThreatModel
@@ -124,7 +138,12 @@ def parse(document: Mapping[str, Any], overrides: Sequence[str] = ()) -> AuditSp
         raise UsageError(f"metrics: got {', '.join(parts.metrics) or 'none'}, expected psnr among them; add  psnr: psnr")
     _check_threat(parts.threat)
     require(parts.attack.needs, parts.threat, f"the attack {config['attack']['name']}")
-    return AuditSpec(name, parts, config)
+    if parts.update is not None and (parts.training.steps or parts.rounds.count > 1):
+        raise UsageError(
+            f"update: is recorded, beside {parts.training.steps} training steps and {parts.rounds.count} rounds, expected 0 and 1: "
+            "its weights are those before, and it is of one round; leave them out"
+        )
+    return AuditSpec(name, parts, _without_update(config))
 
 
 def complete(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,9 +175,14 @@ def key(spec: AuditSpec) -> str:
     It is made from what the algorithms are in the end, so that a recipe and the composition it stands for have one key, and a
     recipe that changes gets another one. The name of the audit is not in it.
     """
-    identity = {"scheme": SCHEME, "audit": describe_value(Parts, spec.parts, "")}
+    identity = {"scheme": SCHEME, "audit": _without_update(describe_value(Parts, spec.parts, ""))}
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _without_update(config: dict[str, Any]) -> dict[str, Any]:
+    """An audit that has no recorded update says nothing of it: keys, and records, are older than this setting."""
+    return {name: value for name, value in config.items() if name != "update" or value is not None}
 
 
 def _check_threat(threat: ThreatModel) -> None:

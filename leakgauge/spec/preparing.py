@@ -12,15 +12,19 @@ from torch import Tensor
 
 from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.auditing.training import Training, cached, train
+from leakgauge.core.adopting import with_weights
 from leakgauge.core.devices import device_named
 from leakgauge.core.errors import UsageError
+from leakgauge.core.intake import taken_in
 from leakgauge.core.protocols import Pool
 from leakgauge.core.rng import stream
+from leakgauge.core.snapshots import snapshot
 from leakgauge.core.threat import copies
-from leakgauge.core.types import Batch, Model, Tick, no_tick
+from leakgauge.core.types import Batch, Model, Tick, Update, no_tick
+from leakgauge.core.weights import update_between
 from leakgauge.spec.building import build
 from leakgauge.spec.describing import describe, describe_value
-from leakgauge.spec.document import AuditSpec, Draw
+from leakgauge.spec.document import AuditSpec, Draw, Recorded
 
 
 @final
@@ -44,6 +48,9 @@ def prepare(spec: AuditSpec, device: str = "cpu", tick: Tick = no_tick) -> tuple
     secret, lessons, public = divide(pool, parts.batch, parts.seed, is_trained=parts.training.steps > 0)
     model = parts.victim.build(pool.inputs, rng=stream(parts.seed, "victim")).to(place)
     _check_fit(model, secret.to(place), spec.config["victim"]["name"])
+    update = None
+    if parts.update is not None:
+        model, update = _recorded(model, parts.update, len(secret))
     if parts.training.steps:
         model = _trained(model, lessons, spec, tick)
     scene = Scene(
@@ -51,6 +58,7 @@ def prepare(spec: AuditSpec, device: str = "cpu", tick: Tick = no_tick) -> tuple
         secret=secret.to(place),
         public=public.to(place) if len(public) else None,
         class_names=pool.class_names,
+        update=update,
     )
     plan = Plan(
         client=parts.client,
@@ -66,6 +74,14 @@ def prepare(spec: AuditSpec, device: str = "cpu", tick: Tick = no_tick) -> tuple
         seed=parts.seed,
     )
     return scene, plan
+
+
+def _recorded(model: Model, recorded: Recorded, examples: int) -> tuple[Model, Update]:
+    """The model at the weights before, and the update between the two files."""
+    before = snapshot("update.before", recorded.before, list(model.net.state_dict()))
+    started = with_weights(model, before, "update.before")
+    update = update_between(started, recorded.after, model=started, examples=examples)
+    return started, taken_in(update, started)
 
 
 def divide(pool: Pool, batch: Draw, seed: int, *, is_trained: bool) -> Sides:
