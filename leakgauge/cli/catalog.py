@@ -24,6 +24,7 @@ class Kind(StrEnum):
     REPORT = "report"
     POLICY = "policy"
     CAPTURE = "capture"
+    GATE = "gate"
 
 
 def list_(
@@ -53,7 +54,7 @@ def show(
 
 
 def schema(kind: Annotated[Kind, typer.Option(help="Of what.")] = Kind.AUDIT) -> None:
-    """Print the JSON Schema of an audit file, a record, a report (audit.json), a policy or a capture."""
+    """Print the JSON Schema of an audit file, a record, a report (audit.json), a policy, a capture, or what the gate says."""
     typer.echo(json.dumps(_schema(kind), indent=2, ensure_ascii=False))
 
 
@@ -93,6 +94,10 @@ def _schema(kind: Kind) -> dict[str, Any]:
             from leakgauge.results.gate import Policy
 
             return Policy.model_json_schema()
+        case Kind.GATE:
+            from leakgauge.results.rulings import rulings_schema
+
+            return rulings_schema()
         case Kind.CAPTURE:
             from leakgauge.capture import capture_schema
 

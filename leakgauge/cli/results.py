@@ -32,17 +32,26 @@ def report(
 def gate(
     folder: Results,
     policy: Annotated[Path, typer.Option("--policy", "-p", metavar="POLICY.yaml", help="What is accepted.", show_default=False)],
+    junit: Annotated[Path | None, typer.Option(metavar="FILE.xml", help="Also write JUnit XML, a test case an audit.")] = None,
+    sarif: Annotated[Path | None, typer.Option(metavar="FILE.sarif", help="Also write SARIF 2.1.0, for code scanning.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Also write what the gate says as JSON.")] = None,
 ) -> None:
     """Hold all audits in a folder against a policy. Exit code 0 if they pass, 1 if one fails, 3 if one is inconclusive."""
     from leakgauge.cli import screen
     from leakgauge.core.errors import UsageError
     from leakgauge.results.gate import gate as judge
     from leakgauge.results.gate import load_policy
+    from leakgauge.results.rulings import as_json, as_junit, as_sarif
     from leakgauge.results.store import Store
 
     rules, store = load_policy(policy), Store(folder)
     if not store.keys():
         raise UsageError(f"{str(folder)!r}: holds no audit, expected at least one; run an audit into this folder first")
+    if not rules.model_fields_set:
+        screen.say("The policy sets nothing, so the default holds: leaks and partial leaks fail.")
     rulings = judge(store.records(), rules)
     screen.show_rulings(rulings)
+    for path, write in ((junit, as_junit), (sarif, as_sarif), (json, as_json)):
+        if path is not None:
+            path.write_text(write(rulings), encoding="utf-8")
     raise typer.Exit(rulings.exit_code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, final
 
@@ -56,6 +57,7 @@ class Ruling:
     name: str
     result: Result
     reasons: tuple[str, ...]
+    is_applicable: bool = True  # False where the attack does not apply to what was audited
 
 
 @final
@@ -129,12 +131,13 @@ def _rule(record: Record, policy: Policy, adjusted: float | None, count: int) ->
             doubts.append(f"{name} was not measured.")
         elif is_broken:
             failures.append(f"{name} is {value:.4g}, the limit is {limit:g}.")
+    ruling = partial(Ruling, record.key, record.name, is_applicable=record.status != "out_of_scope")
     if failures or (doubts and policy.inconclusive == "fail"):
-        return Ruling(record.key, record.name, "fail", (*failures, *doubts) if policy.inconclusive == "fail" else tuple(failures))
+        return ruling("fail", (*failures, *doubts) if policy.inconclusive == "fail" else tuple(failures))
     # Who allows what is inconclusive has not allowed what was told to leak.
     if doubts and (policy.inconclusive != "allow" or is_doubtful_leak):
-        return Ruling(record.key, record.name, "inconclusive", tuple(doubts))
-    return Ruling(record.key, record.name, "pass", tuple(doubts))
+        return ruling("inconclusive", tuple(doubts))
+    return ruling("pass", tuple(doubts))
 
 
 def _against_limits(record: Record, policy: Policy) -> Iterable[tuple[str, float | None, float, bool]]:
