@@ -21,7 +21,7 @@ from leakgauge.core.devices import device_named
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Attack, Client, Defense
 from leakgauge.core.threat import copies, threat_named
-from leakgauge.core.types import Batch, Capability, Inputs, Loss, Model, ThreatModel, Update
+from leakgauge.core.types import Batch, Capability, Inputs, Loss, Model, ThreatModel, Tick, Update, no_tick
 from leakgauge.live import Examples, as_precise, batch_of, check, model_of, recorded
 from leakgauge.spec import DEFAULTS, build
 
@@ -100,6 +100,7 @@ def audit(
     name: str = "audit",
     seed: int = 0,
     device: str = "auto",
+    tick: Tick = no_tick,
 ) -> Result:
     """Audit what a client with this model would give away by sending its update on this batch.
 
@@ -108,8 +109,8 @@ def audit(
     `examples` the update is, if that is known: the attack is run and rehearsed, and the verdict is "not judged". `public` is other
     data of the same kind: without it there is no floor from other data, no identification, no rehearsal, and no verdict of "no
     leak". `inputs` says how the model sees pixels; without it they lie in [0, 1] and go in as they are. `threat` is "informed"
-    unless something else is asked for, and without a batch "server", since nobody has the labels. Algorithms are objects or
-    configs. Raises UsageError for whatever does not fit together.
+    unless something else is asked for, and without a batch "server", since nobody has the labels. `tick` hears of the progress, from 0
+    to 1. Algorithms are objects or configs. Raises UsageError for whatever does not fit together.
     """
     where = device_named(device)
     secret = None if batch is None else batch_of("batch", batch)
@@ -146,21 +147,23 @@ def audit(
     sent = None if update is None else recorded(update, victim, count, plan.rounds.count, where)
     held = None if others is None else others.to(where)
     if secret is None:
-        return Result(_keyed(_unjudged(victim.to(where), sent, held, plan, tuple(class_names)), name))
+        return Result(_keyed(_unjudged(victim.to(where), sent, held, plan, tuple(class_names), tick), name))
     if held is not None:
         held = held[~copies(held.x, secret.x)]
     scene = Scene(model=victim.to(where), secret=secret.to(where), public=held, class_names=tuple(class_names), update=sent)
-    return Result(_keyed(run(scene, plan), name))
+    return Result(_keyed(run(scene, plan, tick=tick), name))
 
 
-def _unjudged(model: Model, update: Update | None, public: Batch | None, plan: Plan, class_names: tuple[str, ...]) -> Outcome:
+def _unjudged(
+    model: Model, update: Update | None, public: Batch | None, plan: Plan, class_names: tuple[str, ...], tick: Tick
+) -> Outcome:
     if update is None:
         raise UsageError("batch: got None without an update, expected one of the two; pass the private examples, or what was sent")
     if Capability.LABELS in plan.threat:
         raise UsageError(
             f"threat: {plan.threat.name!r} grants labels, which nobody has without a batch; choose server, or a model without"
         )
-    return run_unjudged(Sent(model, update, public, class_names), plan)
+    return run_unjudged(Sent(model, update, public, class_names), plan, tick=tick)
 
 
 def _shape(secret: Batch | None, others: Batch | None, inputs: Inputs | None) -> tuple[int, ...]:

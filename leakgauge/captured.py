@@ -15,7 +15,7 @@ from leakgauge.capture import Capture, Manifest, model_before, update_of
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Pool
 from leakgauge.core.rng import stream
-from leakgauge.core.types import Inputs, Model
+from leakgauge.core.types import Inputs, Model, Tick, no_tick
 from leakgauge.live import outputs
 from leakgauge.spec import build
 
@@ -54,7 +54,7 @@ class _Procedure(NamedTuple):
     is_known: bool
 
 
-def attack(capture: Capture, given: Given) -> Result:
+def attack(capture: Capture, given: Given, *, tick: Tick = no_tick) -> Result:
     """Attack what a client sent; where the private examples were recorded beside it, audit it against them.
 
     The adversary is a server without labels, or, where nobody said how the client trains, one that sees weights alone. Raises
@@ -79,6 +79,7 @@ def attack(capture: Capture, given: Given) -> Result:
         name=capture.path.name,
         seed=given.seed,
         device=given.device,
+        tick=tick,
     )
 
 

@@ -223,9 +223,10 @@ def test_an_audit_tells_how_far_off_the_factors_are_that_an_attack_found(activat
 
 def test_forged_factors_give_a_trained_model_its_accuracy_back():
     x = torch.rand(240, *INPUTS.shape, generator=stream(0, "x"))
-    data = Batch(x, (x[:, 0].mean(dim=(1, 2)) * 1e6).long() % 4)
-    data = Batch((x * 0.3 + functional.one_hot(data.y, 4)[:, :3, None, None] * 0.7).clamp(0, 1), data.y)
-    model = train(build(activation="relu"), data[:200], Training(steps=300, learning_rate=0.1), rng=stream(0))
+    y = torch.randint(4, (240,), generator=stream(0, "y"))
+    data = Batch((x * 0.3 + functional.one_hot(y, 4)[:, :3, None, None] * 0.7).clamp(0, 1), y)
+    # At a rate of 0.1, one start of six dies behind its ReLU, and which one is a matter of rounding.
+    model = train(build(activation="relu"), data[:200], Training(steps=300, learning_rate=0.03), rng=stream(0))
     seen = observe(model, data[200:202], client=TRAIN, defenses=[KeyLock()], threat=INFORMED, public=data[202:226], rng=stream(0))
     test = data[226:]
 

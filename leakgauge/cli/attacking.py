@@ -73,8 +73,8 @@ def attack(
             seed=seed,
             device=device,
         )
-        with interruptible():
-            result = attacked(found, given)
+        with interruptible(), screen.share(path.name) as hear:
+            result = attacked(found, given, tick=hear)
         report = result.save(out)
         screen.show_records([result.record])
         outcomes.append(result.verdict.outcome)

@@ -57,6 +57,14 @@ def steps(total: int, what: str) -> Iterator[Callable[[int], None]]:
         yield lambda done: bars.update(task, completed=done)
 
 
+@contextmanager
+def share(what: str) -> Iterator[Callable[[float], None]]:
+    """Show which share of one thing is done, on a terminal."""
+    with _bars(Console(stderr=True)) as bars:
+        task = bars.add_task(what, total=1.0)
+        yield lambda done: bars.update(task, completed=done)
+
+
 def _bars(console: Console) -> Progress:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
