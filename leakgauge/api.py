@@ -109,8 +109,8 @@ def audit(
     `examples` the update is, if that is known: the attack is run and rehearsed, and the verdict is "not judged". `public` is other
     data of the same kind: without it there is no floor from other data, no identification, no rehearsal, and no verdict of "no
     leak". `inputs` says how the model sees pixels; without it they lie in [0, 1] and go in as they are. `threat` is "informed"
-    unless something else is asked for, and without a batch "server", since nobody has the labels. `tick` hears of the progress, from 0
-    to 1. Algorithms are objects or configs. Raises UsageError for whatever does not fit together.
+    unless something else is asked for, and without a batch "server", since nobody has the labels. `tick` hears of the progress,
+    from 0 to 1. Algorithms are objects or configs. Raises UsageError for whatever does not fit together.
     """
     where = device_named(device)
     secret = None if batch is None else batch_of("batch", batch)
