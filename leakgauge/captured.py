@@ -15,7 +15,7 @@ from leakgauge.capture import Capture, Manifest, model_before, update_of
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Pool
 from leakgauge.core.rng import stream
-from leakgauge.core.types import Inputs, Model, Tick, no_tick
+from leakgauge.core.types import Inputs, Model, Tick, Update, no_tick
 from leakgauge.live import outputs
 from leakgauge.spec import build
 
@@ -46,7 +46,8 @@ class Given:
     device: str = "auto"
 
 
-class _Procedure(NamedTuple):
+@final
+class Procedure(NamedTuple):
     """How the client is taken to train, what was assumed for that, and whether an adversary knows it."""
 
     client: Config
@@ -60,15 +61,12 @@ def attack(capture: Capture, given: Given, *, tick: Tick = no_tick) -> Result:
     The adversary is a server without labels, or, where nobody said how the client trains, one that sees weights alone. Raises
     UsageError for what does not fit together.
     """
-    pool = None if given.data is None else build("data", given.data, "data").load()
-    model, assumed = _model(capture, given, pool)
-    update = update_of(capture, model)
-    procedure = _procedure(capture, given, model)
+    model, update, procedure, pool = prepare(capture, given)
     default = UNLABELED_ATTACK if procedure.is_known else UNTOLD_ATTACK
     return audit(
         model=model,
         batch=capture.truth,
-        update=replace(update, notes=(*update.notes, *assumed, *procedure.assumed)),
+        update=update,
         examples=None if capture.truth is not None else given.examples,
         attack=default if given.attack is None else given.attack,
         client=procedure.client,
@@ -81,6 +79,24 @@ def attack(capture: Capture, given: Given, *, tick: Tick = no_tick) -> Result:
         device=given.device,
         tick=tick,
     )
+
+
+@final
+class Prepared(NamedTuple):
+    """A capture as an audit takes it; the update says in its notes what was matched and assumed."""
+
+    model: Model
+    update: Update
+    procedure: Procedure
+    pool: Pool | None
+
+
+def prepare(capture: Capture, given: Given) -> Prepared:
+    """Load the network, other data, and the update between the weights. Raises UsageError for what does not fit together."""
+    pool = None if given.data is None else build("data", given.data, "data").load()
+    model, assumed = _model(capture, given, pool)
+    update, procedure = update_of(capture, model), _procedure(capture, given, model)
+    return Prepared(model, replace(update, notes=(*update.notes, *assumed, *procedure.assumed)), procedure, pool)
 
 
 def _model(capture: Capture, given: Given, pool: Pool | None) -> tuple[Model, tuple[str, ...]]:
@@ -108,25 +124,25 @@ def _classes(capture: Capture) -> int:
     return int(shapes[-1][0]) if shapes else 1
 
 
-def _procedure(capture: Capture, given: Given, model: Model) -> _Procedure:
+def _procedure(capture: Capture, given: Given, model: Model) -> Procedure:
     """How the client trains: as was said, or as what was recorded implies."""
     manifest = capture.manifest
     if given.client is not None:
-        return _Procedure(given.client, (), is_known=True)
+        return Procedure(given.client, (), is_known=True)
     if manifest.procedure is not None:
-        return _Procedure(dict(manifest.procedure), (), is_known=True)
+        return Procedure(dict(manifest.procedure), (), is_known=True)
     mode, assumed = _batchnorm(capture, model)
     if manifest.kind == "gradient":
-        return _Procedure({"name": "fedsgd", "batchnorm": mode}, assumed, is_known=True)
+        return Procedure({"name": "fedsgd", "batchnorm": mode}, assumed, is_known=True)
     steps, rate = manifest.local_steps or 1, manifest.learning_rate
     client = {"name": "fedavg", "epochs": steps, "optimizer": {"name": "sgd", "learning_rate": rate or _RATE}, "batchnorm": mode}
     if manifest.local_steps == 1 and rate is not None:
-        return _Procedure(client, (*assumed, "The one local step is taken for one of plain SGD on the whole batch."), is_known=True)
+        return Procedure(client, (*assumed, "The one local step is taken for one of plain SGD on the whole batch."), is_known=True)
     told = (
         f"Nobody said how the client trains: the adversary does not know it, and where other data is trained on, it is taken for "
         f"{_plural(steps, 'step')} of plain SGD on the whole batch at a rate of {rate or _RATE:g}."
     )
-    return _Procedure(client, (*assumed, told), is_known=False)
+    return Procedure(client, (*assumed, told), is_known=False)
 
 
 def _batchnorm(capture: Capture, model: Model) -> tuple[str, tuple[str, ...]]:

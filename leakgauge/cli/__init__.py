@@ -15,8 +15,9 @@ from typing import Annotated
 import typer
 
 from leakgauge.cli.attacking import attack
-from leakgauge.cli.catalog import doctor, list_, schema, show
+from leakgauge.cli.catalog import list_, schema, show
 from leakgauge.cli.density import density
+from leakgauge.cli.examining import doctor
 from leakgauge.cli.federating import federate
 from leakgauge.cli.frontier import frontier
 from leakgauge.cli.prior import prior

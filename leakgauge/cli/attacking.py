@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from leakgauge.cli.running import INCONCLUSIVE, RESULTS, Device, Out, interruptible
 from leakgauge.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from leakgauge.captured import Given
 
 Captured = Annotated[Path, typer.Argument(metavar="CAPTURE", help="A capture, or a folder of captures.")]
 Network = Annotated[
@@ -49,24 +53,19 @@ def attack(
     Code in the current folder is found. Exit code 0 whatever is found, 3 if an audit is inconclusive.
     """
     from leakgauge.capture import find, read
-    from leakgauge.captured import Given, data_config, manifest_shape
     from leakgauge.captured import attack as attacked
+    from leakgauge.captured import data_config, manifest_shape
     from leakgauge.cli import screen
     from leakgauge.core.registry import look_in
 
     look_in(Path())
-    shape = None if inputs is None else tuple(map(int, _numbers("--inputs", inputs)))
+    said = spoken(model, weights, inputs, mean, std, client)
     outcomes = []
     for path in find(captured):
         found = read(path)
-        given = Given(
-            model=model,
-            weights=None if weights is None else str(weights),
-            shape=shape,
-            mean=None if mean is None else _numbers("--mean", mean),
-            std=None if std is None else _numbers("--std", std),
-            data=None if data is None else data_config(data, shape or manifest_shape(found.manifest)),
-            client=_config("--client", client),
+        given = replace(
+            said,
+            data=None if data is None else data_config(data, said.shape or manifest_shape(found.manifest)),
             attack=_config("--attack", attack),
             examples=examples,
             rehearsals=rehearsals,
@@ -81,6 +80,20 @@ def attack(
     screen.say(f"Report: {report}")
     if "inconclusive" in outcomes:
         raise typer.Exit(INCONCLUSIVE)
+
+
+def spoken(model: str, weights: Path | None, inputs: str | None, mean: str | None, std: str | None, client: str | None) -> Given:
+    """What the options say of the network and its client."""
+    from leakgauge.captured import Given
+
+    return Given(
+        model=model,
+        weights=None if weights is None else str(weights),
+        shape=None if inputs is None else tuple(map(int, _numbers("--inputs", inputs))),
+        mean=None if mean is None else _numbers("--mean", mean),
+        std=None if std is None else _numbers("--std", std),
+        client=_config("--client", client),
+    )
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:

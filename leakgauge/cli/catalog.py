@@ -1,4 +1,4 @@
-"""`list`, `show`, `schema` and `doctor`: what there is."""
+"""`list`, `show` and `schema`: what there is."""
 
 from __future__ import annotations
 
@@ -56,24 +56,6 @@ def show(
 def schema(kind: Annotated[Kind, typer.Option(help="Of what.")] = Kind.AUDIT) -> None:
     """Print the JSON Schema of an audit file, a record, a report (audit.json), a policy, a capture, or what the gate says."""
     typer.echo(json.dumps(_schema(kind), indent=2, ensure_ascii=False))
-
-
-def doctor() -> None:
-    """Check this installation. Exit code 2 if something that is not optional is broken."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from leakgauge.doctor import examine
-
-    table, is_sound = Table("Check", "State", "Details"), True
-    styles = {"ok": "green", "absent": "yellow", "broken": "bold red"}
-    for finding in examine():
-        is_sound = is_sound and finding.state != "broken"
-        table.add_row(Text(finding.check), Text(finding.state, styles[finding.state]), Text(finding.details))
-    Console().print(table)
-    if not is_sound:
-        raise typer.Exit(2)
 
 
 def _schema(kind: Kind) -> dict[str, Any]:
