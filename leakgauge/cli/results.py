@@ -15,15 +15,25 @@ def report(
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE.csv", help="Also write a table with a row per trial and example.")
     ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", help="Also write the report as Markdown, without pictures.")
+    ] = None,
+    redacted: Annotated[
+        bool, typer.Option("--redacted", help="Leave out what is private: redacted.html holds every number and no picture.")
+    ] = False,
+    to: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.", show_default="the folder itself")] = None,
 ) -> None:
     """Write report.html and audit.json for all audits in a folder."""
     from leakgauge.cli import screen
-    from leakgauge.report import write_report
+    from leakgauge.report import audits_of, to_markdown, write_report
     from leakgauge.results.store import Store
 
     store = Store(folder)
     store.keys()  # told here where there is no such folder
-    screen.say(f"Report: {write_report(folder)}")
+    screen.say(f"Report: {write_report(folder, to=to, is_redacted=redacted)}")
+    if markdown is not None:
+        markdown.write_text(to_markdown(audits_of(folder)), encoding="utf-8")
+        screen.say(f"Markdown: {markdown}")
     if csv is not None:
         store.to_csv(csv)
         screen.say(f"Table: {csv}")

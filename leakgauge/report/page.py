@@ -18,8 +18,8 @@ from leakgauge.report.view import Audited, View, anchor_for, view
 _PICTURES, _MOST, _FEWEST = 240, 8, 2  # examples shown on a page, and of one audit: a large sweep stays a page one can open
 
 
-def render(audits: Sequence[Audited]) -> str:
-    """Return the page for these audits, in their order: the same text for the same input."""
+def render(audits: Sequence[Audited], *, is_redacted: bool = False) -> str:
+    """Return the page for these audits, in their order: the same text for the same input. A redacted one says so."""
     pictured = max(_FEWEST, min(_MOST, _PICTURES // max(1, len(audits))))
     views = [view(audited, anchor_for(audited.record, place), pictured=pictured) for place, audited in enumerate(audits)]
     records = [audited.record for audited in audits]
@@ -28,6 +28,7 @@ def render(audits: Sequence[Audited]) -> str:
         .get_template("page.html.j2")
         .render(
             views=views,
+            is_redacted=is_redacted,
             overview=overview(records, views) if len(views) > 1 else None,
             strips=_distinct(views),
             versions=sorted({record.environment["leakgauge"] for record in records if "leakgauge" in record.environment}),

@@ -111,6 +111,11 @@ THREATS = {
 
 CARE = "This page shows private examples: handle it as you would handle the data."
 
+REDACTED = (
+    "This report is redacted: every number is there; the private pictures, their labels, the folders of files and what errors said "
+    "are not."
+)
+
 LIMITS = (
     "A score is evidence, not proof. Finding a leak shows that these private examples leak from this update under the "
     "conditions above. Finding none shows that these attacks, with this budget, found none: it bounds nothing, and says nothing "

@@ -1,0 +1,35 @@
+"""A report without what is private: every number stays, pictures, labels, places of files and tracebacks go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any
+
+from leakgauge.auditing.record import Record
+from leakgauge.report.view import Audited
+
+_PLACES = frozenset({"path", "root", "weights", "before", "after", "generator"})
+"""Settings that name a file or a folder: of these, the last part stays."""
+WITHHELD = "withheld: this report is redacted"
+
+
+def redacted(audited: Audited) -> Audited:
+    """Return an audit as it may be shown to whoever may not see the private examples."""
+    return Audited(redacted_record(audited.record), {})
+
+
+def redacted_record(record: Record) -> Record:
+    """Return a record without the labels of private examples, the folders of files, and what an error said."""
+    setting = None if record.setting is None else replace(record.setting, class_names=())
+    error = None if record.error is None else WITHHELD
+    return replace(record, setting=setting, spec=_without_places(record.spec), error=error)
+
+
+def _without_places(value: Any, name: str = "") -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_places(part, str(key)) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_places(part, name) for part in value]
+    return PurePath(value).name if name in _PLACES and isinstance(value, str) else value
