@@ -25,6 +25,7 @@ NAMES = (
     "candidates",
     "federating",
     "lock_theory",
+    "fuzzing",
     "inverting",
     "labels",
     "verdicts",
