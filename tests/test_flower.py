@@ -22,6 +22,7 @@ from flwr.serverapp.strategy import FedAvg  # noqa: E402
 from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
 
 from leakgauge.flower import CapturingGrid, defending  # noqa: E402
+from leakgauge.flower.arrays import record_of, tensors  # noqa: E402
 
 POOL = Photographs(size=16).load()
 INPUTS = lg.Inputs((3, 16, 16), 10)
@@ -258,6 +259,27 @@ def test_a_defense_that_would_protect_nothing_is_an_error(config, told):
     message = grid.create_message(RecordDict({"arrays": ArrayRecord(Net().state_dict())}), "train", FIRST, "1")
     with pytest.raises(UsageError, match=told):
         grid.app(message, grid.contexts[FIRST])
+
+
+def test_records_are_those_that_flower_makes():
+    values = {
+        "a": torch.rand(3, 4, 5),
+        "half": torch.rand(2).half(),
+        "count": torch.tensor(7),
+        "empty": torch.empty(0, 3),
+        "turned": torch.rand(3, 4).T,
+        "truth": torch.tensor([True, False]),
+    }
+    ours, theirs = record_of(values), ArrayRecord(values)
+    for name, value in values.items():
+        assert (ours[name].dtype, ours[name].shape, ours[name].stype) == (
+            theirs[name].dtype,
+            theirs[name].shape,
+            theirs[name].stype,
+        )
+        assert torch.equal(tensors(ours)[name], value)
+        if value.is_contiguous():
+            assert ours[name].data == theirs[name].data
 
 
 def test_evaluations_are_left_alone():

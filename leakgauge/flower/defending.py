@@ -8,13 +8,13 @@ from functools import cache
 from typing import Any
 
 import torch
-from flwr.app import ArrayRecord, Context, Message
+from flwr.app import Context, Message
 from torch import Tensor
 
 from leakgauge.core.abilities import Transforming
 from leakgauge.core.errors import UsageError
 from leakgauge.core.types import Params
-from leakgauge.flower.grid import tensors
+from leakgauge.flower.arrays import record_of, tensors
 from leakgauge.spec import build
 from leakgauge.spec.reading import read_yaml
 
@@ -48,7 +48,7 @@ def defending(key: str = "defenses") -> Mod:
             before = received.get(name) or (next(iter(received.values())) if len(received) == 1 else None)
             if before is None:
                 raise UsageError(f"reply: {name!r} is no array record that was received, expected one of {', '.join(received)}")
-            reply.content[name] = ArrayRecord(
+            reply.content[name] = record_of(
                 defended(before, tensors(record), defenses, torch.Generator().manual_seed(secrets.randbits(63)))
             )
         return reply

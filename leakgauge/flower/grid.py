@@ -8,13 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, final
 
-from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from leakgauge.capture.files import write
 from leakgauge.capture.manifest import made, plain
 from leakgauge.core.errors import UsageError
 from leakgauge.core.types import Params
+from leakgauge.flower.arrays import tensors
 
 log = logging.getLogger(__name__)
 
@@ -108,12 +109,6 @@ class CapturingGrid(Grid):
                 config=plain(config),
             )
             write(self.folder, manifest, tensors(arrays), None if asked is None else _before(asked.content, key))
-
-
-def tensors(arrays: ArrayRecord) -> Params:
-    """Return the tensors of an array record by name."""
-    found: Params = arrays.to_torch_state_dict()
-    return found
 
 
 def _before(content: RecordDict, key: str) -> Params | None:
