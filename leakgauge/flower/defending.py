@@ -64,7 +64,11 @@ def defended(before: Params, after: Params, defenses: tuple[Transforming, ...], 
     for defense in defenses:
         delta = dict(defense.transform(delta, rng=rng))
     kept = {name: before[name] for name, value in after.items() if _is_parameter(name, value, before)}
-    return {**after, **kept, **{name: (before[name] - value).to(after[name].dtype) for name, value in delta.items()}}
+    return {
+        **after,
+        **kept,
+        **{name: torch.sub(before[name], value, out=value).to(after[name].dtype) for name, value in delta.items()},
+    }
 
 
 def _is_parameter(name: str, value: Tensor, before: Params) -> bool:
