@@ -282,6 +282,32 @@ def test_what_is_no_capture_is_told_in_one_line(tmp_path, how):
     assert len(str(told.value)) < 1000
 
 
+@pytest.mark.parametrize(
+    "procedure",
+    [
+        {"name": "pip._internal.cli.main:main", "args": ["--version"]},
+        {"name": "fedavg", "optimizer": "os:system"},
+        {"name": "fedavg", "optimizer": {"name": "sgd", "learning_rate": 0.1}, "extra": [[{"a:b": 1}]]},
+        {"name": "../client"},
+    ],
+)
+def test_a_capture_names_no_code(tmp_path, procedure):
+    found = recorded(tmp_path, Small())
+    text = json.loads((found.path / MANIFEST).read_text()) | {"procedure": procedure}
+    (found.path / MANIFEST).write_text(json.dumps(text))
+    with pytest.raises(UsageError, match="names code or a file"):
+        capture.read(found.path)
+
+
+def test_a_shape_that_fits_into_no_memory_is_told(tmp_path):
+    found = recorded(tmp_path, Small(), inputs=INPUTS)
+    text = json.loads((found.path / MANIFEST).read_text())
+    text["inputs"]["shape"] = [3, 10**6, 10**6]
+    (found.path / MANIFEST).write_text(json.dumps(text))
+    with pytest.raises(UsageError, match="expected at most 100,000,000"):
+        capture.read(found.path)
+
+
 def test_a_folder_without_captures_is_told(tmp_path):
     with pytest.raises(UsageError, match=r"expected a folder with capture\.json"):
         capture.find(tmp_path)

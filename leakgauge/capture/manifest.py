@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from leakgauge.core.errors import UsageError
 
@@ -15,7 +15,7 @@ FORMAT, VERSION = "leakgauge-capture", 1
 
 Kind = Literal["gradient", "delta", "weights"]
 Direction = Literal["client_to_server", "server_to_client", "peer_to_peer"]
-_Count = Annotated[int, Field(ge=1)]
+_Count = Annotated[int, Field(ge=1, le=10**9)]
 _Text = Annotated[str, Field(max_length=200)]
 
 
@@ -30,6 +30,13 @@ class Pixels(BaseModel):
     std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
     low: float = 0.0
     high: float = 1.0
+
+    @field_validator("shape")
+    @classmethod
+    def _has_a_size_that_fits_into_memory(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if math.prod(shape) > _PIXELS:
+            raise ValueError(f"is of {math.prod(shape):,} numbers, expected at most {_PIXELS:,}")
+        return shape
 
 
 @final
@@ -57,6 +64,15 @@ class Manifest(BaseModel):
     metrics: dict[str, JsonValue] = Field(default_factory=dict, description="what was sent along in clear")
     config: dict[str, JsonValue] = Field(default_factory=dict, description="what the server had sent along")
 
+    @field_validator("procedure")
+    @classmethod
+    def _names_no_code(cls, procedure: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        """A file from elsewhere may name what is registered here, and nothing that an import would run."""
+        for text in _texts(procedure):
+            if ":" in text or "/" in text or "\\" in text:
+                raise ValueError(f"{text[:40]!r} names code or a file, expected the names of registered algorithms alone")
+        return procedure
+
 
 def parsed(text: bytes, where: str) -> Manifest:
     """Return the manifest of a `capture.json`. Raises UsageError for anything else."""
@@ -81,6 +97,19 @@ def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])[:80]
     return " ".join(f"{place}: {first['msg']}".removeprefix(": ").split())[:200]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in plain values, keys as well."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            yield name
+            yield from _texts(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts(part)
 
 
 def capture_schema() -> dict[str, Any]:
@@ -113,5 +142,7 @@ def _plain(value: Any) -> JsonValue:
             return type(value).__name__
 
 
+_PIXELS = 10**8
+"""Numbers of one example, at most."""
 _LONGEST, _MOST = 1000, 100
 """Characters of a text, and entries of a list, that are kept."""
