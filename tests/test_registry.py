@@ -45,6 +45,7 @@ def test_every_family_has_its_protocol():
 
 def test_what_pyproject_declares_is_what_is_listed():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    assert declared.pop("pytest11") == {"leakgauge": "leakgauge.pytest_plugin"}  # which is pytest's to list
     listed = {
         family: {e.name: e.target for e in registry.entries(family).values()} for family in (*registry.FAMILIES, registry.STUDY)
     }
