@@ -199,6 +199,31 @@ def test_no_name_leads_out_of_the_folder(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+@pytest.mark.filterwarnings("ignore")  # torch warns of sparse and quantized tensors
+@pytest.mark.parametrize(
+    "made_of",
+    [
+        torch.Tensor.to_sparse,
+        torch.Tensor.to_sparse_csr,
+        lambda value: torch.quantize_per_tensor(value, 1 / 64, 0, torch.qint8),
+        torch.Tensor.numpy,
+        torch.Tensor.t,
+        lambda value: value.clone().requires_grad_(),
+    ],
+)
+def test_tensors_of_any_layout_are_written_dense(tmp_path, made_of):
+    value = torch.tensor([[0.5, 0.0], [0.0, 0.25]])
+    path = capture.write(tmp_path, made(kind="delta"), {"a": made_of(value)})
+    assert torch.equal(capture.read(path).sent["a"], value)
+
+
+@pytest.mark.parametrize(("value", "told"), [(torch.empty(2, device="meta"), "has no numbers"), ("text", "expected numbers")])
+def test_what_holds_no_numbers_is_told(tmp_path, value, told):
+    with pytest.raises(UsageError, match=told):
+        capture.write(tmp_path, made(kind="delta"), {"a": value})
+    assert not list(tmp_path.iterdir())
+
+
 def test_nothing_is_overwritten(tmp_path):
     first = recorded(tmp_path, Small(), client="a")
     content = (first.path / SENT).read_bytes()

@@ -84,7 +84,7 @@ class InProcess(Grid):
 
     @property
     def run(self):
-        raise NotImplementedError
+        return None  # of a federation that has no run at a SuperLink
 
     def create_message(self, content, message_type, dst_node_id, group_id, ttl=None):
         return Message(content, dst_node_id=dst_node_id, message_type=message_type, group_id=group_id)

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 
 SUITE = """
@@ -54,7 +53,6 @@ AUDIT = {
 }
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="paths")
 def test_a_leak_fails_a_suite(tmp_path):
     (tmp_path / "test_ours.py").write_text(SUITE)
     (tmp_path / "audit.yaml").write_text(yaml.safe_dump(AUDIT))

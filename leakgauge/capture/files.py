@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from leakgauge.capture.manifest import Manifest, parsed
 from leakgauge.core.errors import UsageError, one_line
+from leakgauge.core.intake import as_kept
 from leakgauge.core.types import Batch, Params
 
 MANIFEST, BEFORE, SENT, TRUTH = "capture.json", "before.safetensors", "sent.safetensors", "truth.safetensors"
@@ -57,11 +58,11 @@ def write(
         (partial / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         for name, tensors in parts.items():
             if tensors is not None:
-                save_file({key: _alone(value) for key, value in tensors.items()}, partial / name)
+                save_file({key: _alone(key, value) for key, value in tensors.items()}, partial / name)
         for path in partial.iterdir():
             path.chmod(0o600)
         return _settled(partial, root, named(manifest))
-    except (OSError, SafetensorError, NotImplementedError) as error:
+    except (OSError, SafetensorError) as error:
         raise UsageError(
             f"capture: cannot be written to {str(root)!r} ({one_line(error)}); choose another folder, or make room"
         ) from error
@@ -91,9 +92,12 @@ def _settled(partial: Path, root: Path, name: str) -> Path:
         number += 1
 
 
-def _alone(value: Tensor) -> Tensor:
-    """A copy that shares its memory with nothing: tied weights are written once for each of their names."""
-    return value.detach().to("cpu", copy=True).contiguous()
+def _alone(name: str, value: Any) -> Tensor:
+    """A dense copy that shares its memory with nothing: tied weights are written once for each of their names."""
+    kept = as_kept(f"capture: {name!r}", value, None)
+    if kept.is_meta:
+        raise UsageError(f"capture: {name!r} has no numbers (it is on the device meta), expected weights; load them first")
+    return kept.to("cpu", copy=True).contiguous()
 
 
 def read(path: str | Path) -> Capture:
