@@ -180,6 +180,6 @@ def _shape(secret: Batch | None, others: Batch | None, inputs: Inputs | None) ->
 def _keyed(outcome: Outcome, name: str) -> Outcome:
     """Give the audit of live objects, which has no file to take a key from, the hash of what it found."""
     record = outcome.record
-    content = repr((record.seed, record.setting, [replace(trial, seconds=0.0) for trial in record.trials.values()]))
+    content = repr((name, record.seed, record.setting, [replace(trial, seconds=0.0) for trial in record.trials.values()]))
     key = hashlib.sha256(content.encode()).hexdigest()[:16]
     return replace(outcome, record=replace(record, key=key, name=name))

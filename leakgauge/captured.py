@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, cast, final
 
 import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
 
 from leakgauge.api import UNLABELED_ATTACK, Config, Result, audit
 from leakgauge.auditing.plan import Criteria
 from leakgauge.capture import Capture, Manifest, model_before, update_of
+from leakgauge.core.adopting import adopted
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Pool
 from leakgauge.core.rng import stream
-from leakgauge.core.types import Inputs, Model, Tick, Update, no_tick
+from leakgauge.core.threat import threat_named
+from leakgauge.core.types import Capability, Inputs, Model, ThreatModel, Tick, Update, no_tick
 from leakgauge.live import outputs
 from leakgauge.spec import build
 
@@ -26,19 +30,22 @@ UNTOLD_ATTACK: dict[str, Any] = {**UNLABELED_ATTACK, "replay": "surrogate"}
 @final
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What whoever attacks a capture says beside it: the network as in the victim `module`, and whatever else is known.
+    """What whoever attacks a capture says beside it: the network, itself or as in the victim `module`, and whatever else is known.
 
-    `shape`, `mean` and `std` are those of the network's pixels; `data` is other data of the same kind, and `client` how the client
-    trains, both as in an audit file. `rehearsals` is on how many updates of other data the attack is tried.
+    `shape`, `mean` and `std` are those of the network's pixels; `data` is other data of the same kind, `client` how the client
+    trains, and `defenses` what it puts on what it sends, all as in an audit file. `rehearsals` is on how many updates of other data
+    the attack is tried.
     """
 
-    model: str
+    model: str | nn.Module
     weights: str | None = None
     shape: tuple[int, ...] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     data: Config | None = None
     client: Config | None = None
+    defenses: Sequence[Config] | None = None
+    threat: str | None = None
     attack: Config | None = None
     examples: int | None = None
     rehearsals: int = 3
@@ -58,10 +65,10 @@ class Procedure(NamedTuple):
 def attack(capture: Capture, given: Given, *, tick: Tick = no_tick) -> Result:
     """Attack what a client sent; where the private examples were recorded beside it, audit it against them.
 
-    The adversary is a server without labels, or, where nobody said how the client trains, one that sees weights alone. Raises
-    UsageError for what does not fit together.
+    Unless a threat is named, the adversary is a server without labels, or, where nobody said how the client trains, one that sees
+    weights alone; it knows the defenses that are said. Raises UsageError for what does not fit together.
     """
-    model, update, procedure, pool = prepare(capture, given)
+    model, update, procedure, defenses, pool = prepare(capture, given)
     default = UNLABELED_ATTACK if procedure.is_known else UNTOLD_ATTACK
     return audit(
         model=model,
@@ -70,7 +77,8 @@ def attack(capture: Capture, given: Given, *, tick: Tick = no_tick) -> Result:
         examples=None if capture.truth is not None else given.examples,
         attack=default if given.attack is None else given.attack,
         client=procedure.client,
-        threat="server" if procedure.is_known else "weights",
+        defenses=defenses,
+        threat=_threat(given, procedure, is_defended=bool(defenses)),
         public=None if pool is None else (pool.x, pool.y),
         class_names=pool.class_names if pool is not None and len(pool.class_names) == model.inputs.classes else (),
         criteria=Criteria(power=given.rehearsals),
@@ -81,6 +89,19 @@ def attack(capture: Capture, given: Given, *, tick: Tick = no_tick) -> Result:
     )
 
 
+def _defenses(capture: Capture, given: Given) -> tuple[Config, ...]:
+    """What was put on the update before it was sent, as far as anybody said."""
+    said = capture.manifest.defenses if given.defenses is None else given.defenses
+    return tuple(cast("Sequence[Config]", said or ()))
+
+
+def _threat(given: Given, procedure: Procedure, *, is_defended: bool) -> ThreatModel:
+    if given.threat is not None:
+        return threat_named(given.threat)
+    plain = threat_named("server" if procedure.is_known else "weights")
+    return ThreatModel(f"{plain.name}, defense known", plain.grants | {Capability.DEFENSE}) if is_defended else plain
+
+
 @final
 class Prepared(NamedTuple):
     """A capture as an audit takes it; the update says in its notes what was matched and assumed."""
@@ -88,6 +109,7 @@ class Prepared(NamedTuple):
     model: Model
     update: Update
     procedure: Procedure
+    defenses: tuple[Config, ...]
     pool: Pool | None
 
 
@@ -96,7 +118,8 @@ def prepare(capture: Capture, given: Given) -> Prepared:
     pool = None if given.data is None else build("data", given.data, "data").load()
     model, assumed = _model(capture, given, pool)
     update, procedure = update_of(capture, model), _procedure(capture, given, model)
-    return Prepared(model, replace(update, notes=(*update.notes, *assumed, *procedure.assumed)), procedure, pool)
+    notes = (*update.notes, *assumed, *procedure.assumed)
+    return Prepared(model, replace(update, notes=notes), procedure, _defenses(capture, given), pool)
 
 
 def _model(capture: Capture, given: Given, pool: Pool | None) -> tuple[Model, tuple[str, ...]]:
@@ -111,11 +134,18 @@ def _model(capture: Capture, given: Given, pool: Pool | None) -> tuple[Model, tu
     mean, std = given.mean or (said.mean if said else None), given.std or (said.std if said else None)
     low, high = (said.low, said.high) if said else (0.0, 1.0)
     inputs = Inputs(shape, _classes(capture), low, high)
-    victim = build("victim", {"name": "module", "module": given.model, "weights": given.weights, "mean": mean, "std": std}, "model")
-    model: Model = victim.build(inputs, rng=stream(given.seed, "victim"))
+    model = _network(given, replace(inputs, mean=mean or inputs.mean, std=std or inputs.std))
     model = replace(model, inputs=replace(model.inputs, classes=outputs(model)))
     told = "Nobody said how pixels are normalized for the network: it is taken to see them as they are, from 0 to 1."
     return model_before(capture, model), () if mean or std or said else (told,)
+
+
+def _network(given: Given, inputs: Inputs) -> Model:
+    if not isinstance(given.model, str):
+        return adopted(given.model, inputs, cross_entropy)
+    named = {"module": given.model, "weights": given.weights, "mean": inputs.mean, "std": inputs.std}
+    model: Model = build("victim", {"name": "module", **named}, "model").build(inputs, rng=stream(given.seed, "victim"))
+    return model
 
 
 def _classes(capture: Capture) -> int:

@@ -145,7 +145,8 @@ def _truth(capture: Capture, prepared: Prepared) -> Iterator[Finding]:
         )
         return
     client = build("client", prepared.procedure.client)
-    wrong = mismatch(prepared.update, prepared.model, capture.truth, client=client, defenses=(), seed=0)
+    defenses = tuple(build("defense", one) for one in prepared.defenses)
+    wrong = mismatch(prepared.update, prepared.model, capture.truth, client=client, defenses=defenses, seed=0)
     told = (
         f"The update is not one that this client makes of these examples: {wrong}."
         if wrong

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, Literal, TypeVar, final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
@@ -16,6 +16,7 @@ FORMAT, VERSION = "leakgauge-capture", 1
 Kind = Literal["gradient", "delta", "weights"]
 Direction = Literal["client_to_server", "server_to_client", "peer_to_peer"]
 _Count = Annotated[int, Field(ge=1, le=10**9)]
+_Named = TypeVar("_Named")
 _Text = Annotated[str, Field(max_length=200)]
 
 
@@ -60,18 +61,21 @@ class Manifest(BaseModel):
     learning_rate: Annotated[float, Field(gt=0)] | None = Field(None, description="of the client's local training")
     local_steps: _Count | None = Field(None, description="optimizer steps of the client, all epochs together")
     procedure: dict[str, JsonValue] | None = Field(None, description="how the client trains, as `client` in an audit file")
+    defenses: tuple[JsonValue, ...] | None = Field(
+        None, max_length=20, description="what was put on it before it was sent, as `defenses` in an audit file"
+    )
     inputs: Pixels | None = Field(None, description="what the network takes")
     metrics: dict[str, JsonValue] = Field(default_factory=dict, description="what was sent along in clear")
     config: dict[str, JsonValue] = Field(default_factory=dict, description="what the server had sent along")
 
-    @field_validator("procedure")
+    @field_validator("procedure", "defenses")
     @classmethod
-    def _names_no_code(cls, procedure: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+    def _names_no_code(cls, named: _Named) -> _Named:
         """A file from elsewhere may name what is registered here, and nothing that an import would run."""
-        for text in _texts(procedure):
+        for text in _texts(named):
             if ":" in text or "/" in text or "\\" in text:
                 raise ValueError(f"{text[:40]!r} names code or a file, expected the names of registered algorithms alone")
-        return procedure
+        return named
 
 
 def parsed(text: bytes, where: str) -> Manifest:
@@ -107,7 +111,7 @@ def _texts(value: Any) -> Iterator[str]:
         for name, part in value.items():
             yield name
             yield from _texts(part)
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for part in value:
             yield from _texts(part)
 

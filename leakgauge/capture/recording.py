@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ def recording(
     learning_rate: float | None = None,
     local_steps: int | None = None,
     procedure: Mapping[str, Any] | None = None,
+    defenses: Sequence[str | Mapping[str, Any]] | None = None,
     inputs: Inputs | None = None,
     round: int | None = None,
     client: object = "",
@@ -54,6 +55,7 @@ def recording(
         learning_rate=learning_rate,
         local_steps=local_steps,
         procedure=None if procedure is None else plain(procedure),
+        defenses=None if defenses is None else tuple(one if isinstance(one, str) else plain(one) for one in defenses),
         inputs=None if inputs is None else {name: value for name, value in vars(inputs).items() if name != "classes"},
     )
     before = {name: value.detach().clone() for name, value in network.state_dict().items()}

@@ -27,6 +27,7 @@ Numbers = Annotated[
     str | None, typer.Option(metavar="A,B,C", help="Of pixels from 0 to 1, per channel.", show_default="as recorded")
 ]
 Setting = Annotated[str | None, typer.Option(metavar="YAML", help="As in an audit file.", show_default="what fits")]
+Threat = Annotated[str | None, typer.Option(help="What the adversary knows.", show_default="server, or weights")]
 Examples = Annotated[int | None, typer.Option(min=1, help="How many private examples there are.", show_default="as recorded")]
 Rehearsals = Annotated[int, typer.Option(min=1, help="On how many updates of other data the attack is tried.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of all chance.")]
@@ -42,6 +43,8 @@ def attack(
     std: Numbers = None,
     attack: Setting = None,
     client: Setting = None,
+    defenses: Setting = None,
+    threat: Threat = None,
     examples: Examples = None,
     rehearsals: Rehearsals = 3,
     seed: Seed = 0,
@@ -59,7 +62,7 @@ def attack(
     from leakgauge.core.registry import look_in
 
     look_in(Path())
-    said = spoken(model, weights, inputs, mean, std, client)
+    said = spoken(model, weights, inputs, mean, std, client, defenses)
     outcomes = []
     for path in find(captured):
         found = read(path)
@@ -67,6 +70,7 @@ def attack(
             said,
             data=None if data is None else data_config(data, said.shape or manifest_shape(found.manifest)),
             attack=_config("--attack", attack),
+            threat=threat,
             examples=examples,
             rehearsals=rehearsals,
             seed=seed,
@@ -82,7 +86,15 @@ def attack(
         raise typer.Exit(INCONCLUSIVE)
 
 
-def spoken(model: str, weights: Path | None, inputs: str | None, mean: str | None, std: str | None, client: str | None) -> Given:
+def spoken(
+    model: str,
+    weights: Path | None,
+    inputs: str | None,
+    mean: str | None,
+    std: str | None,
+    client: str | None,
+    defenses: str | None,
+) -> Given:
     """What the options say of the network and its client."""
     from leakgauge.captured import Given
 
@@ -93,6 +105,7 @@ def spoken(model: str, weights: Path | None, inputs: str | None, mean: str | Non
         mean=None if mean is None else _numbers("--mean", mean),
         std=None if std is None else _numbers("--std", std),
         client=_config("--client", client),
+        defenses=_list("--defenses", defenses),
     )
 
 
@@ -101,6 +114,13 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise UsageError(f"{option}: got {text!r}, expected numbers with commas between them, such as  3,32,32") from error
+
+
+def _list(option: str, text: str | None) -> list[Any] | None:
+    found = _config(option, text)
+    if found is not None and not isinstance(found, list):
+        raise UsageError(f"{option}: got {text!r}, expected a list such as  [{{name: gaussian_noise, sigma: 0.01}}]")
+    return found
 
 
 def _config(option: str, text: str | None) -> Any:

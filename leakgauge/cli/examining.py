@@ -33,6 +33,7 @@ def doctor(
     mean: Numbers = None,
     std: Numbers = None,
     client: Setting = None,
+    defenses: Setting = None,
 ) -> None:
     """Check this installation, or say why an attack on a capture cannot work, or will mislead.
 
@@ -51,7 +52,7 @@ def doctor(
     from leakgauge.diagnosing import diagnose
 
     look_in(Path())
-    given = spoken(model, weights, inputs, mean, std, client)
+    given = spoken(model, weights, inputs, mean, std, client, defenses)
     for path in find(captured):
         screen.say(str(path))
         _show(diagnose(read(path), given))
