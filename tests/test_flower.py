@@ -21,7 +21,7 @@ from flwr.serverapp import Grid  # noqa: E402
 from flwr.serverapp.strategy import FedAvg  # noqa: E402
 from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
 
-from leakgauge.flower import CapturingGrid, defending  # noqa: E402
+from leakgauge.flower import CapturingGrid, auditing, defending  # noqa: E402
 from leakgauge.flower.arrays import record_of, tensors  # noqa: E402
 
 POOL = Photographs(size=16).load()
@@ -259,6 +259,78 @@ def test_a_defense_that_would_protect_nothing_is_an_error(config, told):
     message = grid.create_message(RecordDict({"arrays": ArrayRecord(Net().state_dict())}), "train", FIRST, "1")
     with pytest.raises(UsageError, match=told):
         grid.app(message, grid.contexts[FIRST])
+
+
+PHOTOGRAPH = POOL.x[:1], torch.tensor([3])
+LEAKS = "{attack: {name: idlg, search: {name: lbfgs, steps: 60}}, threat: adaptive, policy: {inconclusive: allow}, device: cpu"
+
+
+def watched(config, *mods, rounds=1, folder=None):
+    """What the server gets, round by round, of one client that is audited; and its context."""
+    app = client(auditing(Smooth, lambda *_: PHOTOGRAPH), *mods, network=Smooth, private=lambda _: PHOTOGRAPH)
+    grid = InProcess(app, 1, config)
+    torch.manual_seed(0)
+    arrays, replies = ArrayRecord(Smooth().state_dict()), []
+    for number in range(1, rounds + 1):
+        settings = ConfigRecord({"lr": RATE, "local-steps": 1, "server-round": number})
+        message = grid.create_message(RecordDict({"arrays": arrays, "config": settings}), "train", FIRST, str(number))
+        replies.append(grid.app(message, grid.contexts[FIRST]))
+    return arrays.to_torch_state_dict(), replies
+
+
+def test_an_update_that_leaks_is_told_and_sent(caplog):
+    _, (reply,) = watched({"audit": LEAKS + "}"})
+    assert not reply.has_error()
+    assert "round 1: fail. The verdict 'leaks' is forbidden" in caplog.text
+
+
+def test_an_update_that_leaks_is_held_back_until_one_passes(caplog):
+    _, replies = watched({"audit": LEAKS + ", then: block, every: 10}"}, rounds=2)
+    assert [reply.error.code for reply in replies] == [6, 6]  # the second was audited although it is not the tenth
+    assert caplog.text.count("is forbidden") == 2
+    assert "held back" in replies[0].error.reason
+
+
+def test_an_update_that_leaks_is_defended_until_it_passes():
+    stacks = "[[{name: clipping, norm: 1000}], [{name: gaussian_noise, sigma: 10.0}], [{name: gaussian_noise, sigma: 1000.0}]]"
+    before, replies = watched({"audit": f"{LEAKS}, then: strengthen, every: 2, stronger: {stacks}}}"}, rounds=2)
+    for reply in replies:  # the second is sent unaudited, behind the same stack with noise of its own
+        after = tensors(reply.content["arrays"])
+        noise = torch.cat([(after[name] - value).flatten() for name, value in before.items()])
+        assert float(noise.std()) == pytest.approx(10, rel=0.1)
+    first, second = (tensors(reply.content["arrays"])["layers.0.weight"] for reply in replies)
+    assert not torch.equal(first, second)
+
+
+def test_the_defense_in_front_of_an_audit_is_part_of_it(caplog):
+    config = {"audit": LEAKS + ", then: block}", "defenses": "[{name: gaussian_noise, sigma: 10.0}]"}
+    _, (reply,) = watched(config, defending())
+    assert not reply.has_error()
+    assert "is not one that this client makes" not in caplog.text
+
+
+def test_an_update_is_held_back_where_its_audit_cannot_tell():
+    given = "{attack: {name: idlg, search: {name: lbfgs, steps: 1}}, then: block, device: cpu}"
+    _, (reply,) = watched({"audit": given})
+    assert reply.has_error()
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({}, "run_config: has no 'audit'"),
+        ({"audit": "{then: blok}"}, r"run_config: audit\.then"),
+        ({"audit": "{evry: 2}"}, r"audit\.evry: no such key, .*every"),
+        ({"audit": "{then: block, stronger: [[clipping]]}"}, "expected stacks of"),
+        ({"audit": "{then: strengthen}"}, "expected stacks of"),
+        ({"audit": "{then: strengthen, stronger: [[mixup]]}"}, "changes how a client trains"),
+        ({"audit": "{policy: {max: 3}}"}, r"audit\.policy\.max"),
+        ({"audit": "[]"}, "run_config: audit"),
+    ],
+)
+def test_settings_of_an_audit_that_do_not_fit_are_an_error_before_training(config, told):
+    with pytest.raises(UsageError, match=told):
+        watched(config)
 
 
 def test_records_are_those_that_flower_makes():

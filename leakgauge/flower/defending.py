@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,10 +11,12 @@ import torch
 from flwr.app import Context, Message
 from torch import Tensor
 
+from leakgauge.api import Config
 from leakgauge.core.abilities import Transforming
 from leakgauge.core.errors import UsageError
 from leakgauge.core.types import Params
 from leakgauge.flower.arrays import record_of, tensors
+from leakgauge.flower.exchange import is_training
 from leakgauge.spec import build
 from leakgauge.spec.reading import read_yaml
 
@@ -32,14 +34,14 @@ def defending(key: str = "defenses") -> Mod:
     """
 
     def mod(message: Message, context: Context, call_next: Callable[[Message, Context], Message]) -> Message:
-        if not str(message.metadata.message_type).startswith("train"):
+        if not is_training(message):
             return call_next(message, context)
         text = context.run_config.get(key)
         if text is None:
             raise UsageError(
                 f"run_config: has no {key!r}, expected defenses such as  [{{name: gaussian_noise, sigma: 0.01}}]; add it"
             )
-        defenses = _defenses(str(text))  # before training: a typo costs no round
+        defenses = built(configured(str(text)))  # before training: a typo costs no round
         received = {name: tensors(record) for name, record in message.content.array_records.items()}
         reply = call_next(message, context)
         if reply.has_error() or not defenses:
@@ -48,16 +50,15 @@ def defending(key: str = "defenses") -> Mod:
             before = received.get(name) or (next(iter(received.values())) if len(received) == 1 else None)
             if before is None:
                 raise UsageError(f"reply: {name!r} is no array record that was received, expected one of {', '.join(received)}")
-            reply.content[name] = record_of(
-                defended(before, tensors(record), defenses, torch.Generator().manual_seed(secrets.randbits(63)))
-            )
+            reply.content[name] = record_of(defended(before, tensors(record), defenses))
         return reply
 
     return mod
 
 
-def defended(before: Params, after: Params, defenses: tuple[Transforming, ...], rng: torch.Generator) -> dict[str, Tensor]:
+def defended(before: Params, after: Params, defenses: tuple[Transforming, ...]) -> dict[str, Tensor]:
     """Return the weights that a defended client sends in place of those `after` training. Raises UsageError as `defending` says."""
+    rng = torch.Generator().manual_seed(secrets.randbits(63))
     delta = {name: before[name] - value for name, value in after.items() if _is_parameter(name, value, before)}
     if not delta:
         raise UsageError("reply: shares no floating tensor with what was received, expected trained weights; send the state dict")
@@ -81,11 +82,17 @@ def _is_parameter(name: str, value: Tensor, before: Params) -> bool:
 
 
 @cache
-def _defenses(text: str) -> tuple[Transforming, ...]:
+def configured(text: str) -> tuple[Config, ...]:
+    """Return the defenses that a setting names, in YAML. Raises UsageError for what is no list."""
     configs = read_yaml(text, "run_config: defenses")
     if not isinstance(configs, list):
         raise UsageError(f"run_config: defenses: got {text!r}, expected a list such as  [{{name: gaussian_noise, sigma: 0.01}}]")
-    return tuple(_transforming(config, build("defense", config, f"defenses.{place}")) for place, config in enumerate(configs))
+    return tuple(configs)
+
+
+def built(configs: Sequence[Config], where: str = "defenses") -> tuple[Transforming, ...]:
+    """Return defenses that a mod can apply. Raises UsageError, naming `where`, for others."""
+    return tuple(_transforming(config, build("defense", config, f"{where}.{place}")) for place, config in enumerate(configs))
 
 
 def _transforming(config: Any, defense: Any) -> Transforming:
