@@ -309,6 +309,12 @@ def test_the_defense_in_front_of_an_audit_is_part_of_it(caplog):
     assert "is not one that this client makes" not in caplog.text
 
 
+def test_no_update_is_audited_where_none_is_to_be(caplog):
+    _, (reply,) = watched({"audit": LEAKS + ", then: block, every: 0}"})
+    assert not reply.has_error()
+    assert not caplog.text
+
+
 def test_an_update_is_held_back_where_its_audit_cannot_tell():
     given = "{attack: {name: idlg, search: {name: lbfgs, steps: 1}}, then: block, device: cpu}"
     _, (reply,) = watched({"audit": given})

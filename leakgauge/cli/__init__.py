@@ -18,6 +18,7 @@ from leakgauge.cli.attacking import attack
 from leakgauge.cli.catalog import list_, schema, show
 from leakgauge.cli.density import density
 from leakgauge.cli.examining import doctor
+from leakgauge.cli.examples import example
 from leakgauge.cli.federating import federate
 from leakgauge.cli.frontier import frontier
 from leakgauge.cli.prior import prior
@@ -50,6 +51,7 @@ app.command()(show)
 app.command()(schema)
 app.command()(density)
 app.add_typer(prior, name="prior")
+app.command()(example)
 app.command()(doctor)
 
 

@@ -36,13 +36,13 @@ _HELD_BACK = 6
 class Watch(BaseModel):
     """What `run_config["audit"]` says, the keys of an audit file among it.
 
-    `every` is in rounds. `results` is a folder at the client, for reports, which show its data.
+    `every` is in rounds, 0 for none. `results` is a folder at the client, for reports, which show its data.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     then: Literal["warn", "block", "strengthen"] = "warn"
-    every: Annotated[int, Field(ge=1)] = 1
+    every: Annotated[int, Field(ge=0)] = 1
     stronger: tuple[tuple[Any, ...], ...] = ()
     policy: Policy = Policy.model_validate({})
     attack: Any = None
@@ -159,7 +159,7 @@ def _settings(context: Context, key: str) -> tuple[Watch, tuple[Config, ...]]:
 
 def _is_due(watch: Watch, message: Message, decision: Decision) -> bool:
     number = round_of(message.content, message)
-    return decision.is_held or number is None or (number - 1) % watch.every == 0
+    return watch.every > 0 and (decision.is_held or number is None or (number - 1) % watch.every == 0)
 
 
 def _only(asked: RecordDict, reply: Message) -> Exchange:

@@ -1,0 +1,1 @@
+"""A Flower app: one photograph a client, one step of SGD a round."""
