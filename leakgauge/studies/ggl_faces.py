@@ -8,7 +8,7 @@ from __future__ import annotations
 from leakgauge.studies.ggl import BASE, CLAIMS, GGL, REFINED, STEPS, VIEWS, table
 from leakgauge.studying import Study
 
-SEEDS = range(500, 532)
+SEEDS = range(500, 512)
 TABLE = table(
     {**BASE, "data": {"name": "npz", "path": "faces.npz"}, "victim": {"name": "cnn", "width": 16}},
     SEEDS,
