@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from leakgauge.api import UNLABELED_ATTACK, Config, Result, audit
 from leakgauge.auditing.plan import Criteria
-from leakgauge.capture import Capture, Manifest, model_before, update_of
+from leakgauge.capture import Capture, Manifest, model_before, named, update_of
 from leakgauge.core.adopting import adopted
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Pool
@@ -117,7 +117,7 @@ def prepare(capture: Capture, given: Given) -> Prepared:
     """Load the network, other data, and the update between the weights. Raises UsageError for what does not fit together."""
     pool = None if given.data is None else build("data", given.data, "data").load()
     model, assumed = _model(capture, given, pool)
-    update, procedure = update_of(capture, model), _procedure(capture, given, model)
+    update, procedure = update_of(capture, model), _procedure(named(capture, model), given, model)
     notes = (*update.notes, *assumed, *procedure.assumed)
     return Prepared(model, replace(update, notes=notes), procedure, _defenses(capture, given), pool)
 
@@ -133,25 +133,37 @@ def _model(capture: Capture, given: Given, pool: Pool | None) -> tuple[Model, tu
         )
     mean, std = given.mean or (said.mean if said else None), given.std or (said.std if said else None)
     low, high = (said.low, said.high) if said else (0.0, 1.0)
-    inputs = Inputs(shape, _classes(capture), low, high)
-    model = _network(given, replace(inputs, mean=mean or inputs.mean, std=std or inputs.std))
+    inputs = Inputs(shape, 1, low, high, mean=mean or Inputs.mean, std=std or Inputs.std)
+    model = _network(capture, given, inputs)
     model = replace(model, inputs=replace(model.inputs, classes=outputs(model)))
     told = "Nobody said how pixels are normalized for the network: it is taken to see them as they are, from 0 to 1."
     return model_before(capture, model), () if mean or std or said else (told,)
 
 
-def _network(given: Given, inputs: Inputs) -> Model:
+def _network(capture: Capture, given: Given, inputs: Inputs) -> Model:
+    """The network, told the number of classes where it asks: the first that it may be with which all that was sent fits."""
     if not isinstance(given.model, str):
         return adopted(given.model, inputs, cross_entropy)
-    named = {"module": given.model, "weights": given.weights, "mean": inputs.mean, "std": inputs.std}
-    model: Model = build("victim", {"name": "module", **named}, "model").build(inputs, rng=stream(given.seed, "victim"))
-    return model
+    config = {"name": "module", "module": given.model, "weights": given.weights, "mean": inputs.mean, "std": inputs.std}
+    victim = build("victim", config, "model")
+    made: list[Model] = []
+    for classes in _classes(capture):
+        made.append(victim.build(replace(inputs, classes=classes), rng=stream(given.seed, "victim")))
+        if _fits(capture, made[-1]):
+            return made[-1]
+    return made[0]
 
 
-def _classes(capture: Capture) -> int:
-    """How many classes the network tells apart, by the last tensor that can say: for functions that ask for the number."""
-    shapes = [value.shape for value in (capture.before or capture.sent).values() if value.dim() in (1, 2)]
-    return int(shapes[-1][0]) if shapes else 1
+def _classes(capture: Capture) -> list[int]:
+    """How many classes the network may tell apart: the rows of a matrix, most of them classifiers' at the end."""
+    rows = [int(value.shape[0]) for value in (capture.before or capture.sent).values() if value.dim() == 2]
+    return list(dict.fromkeys(reversed(rows))) or [1]
+
+
+def _fits(capture: Capture, model: Model) -> bool:
+    """Whether what was sent is as large as in the network, as far as it is there."""
+    own = {**model.params, **model.buffers}
+    return all(value.shape == own[name].shape for name, value in named(capture, model).sent.items() if name in own)
 
 
 def _procedure(capture: Capture, given: Given, model: Model) -> Procedure:

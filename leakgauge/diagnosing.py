@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
 
 from leakgauge.auditing.fidelity import mismatch
-from leakgauge.capture import Capture
+from leakgauge.capture import Capture, named
 from leakgauge.captured import Given, Prepared, prepare
 from leakgauge.core.errors import UsageError
 from leakgauge.core.types import Params
@@ -39,7 +39,8 @@ def diagnose(capture: Capture, given: Given) -> list[Finding]:
     found += [Finding("fit", "note", told) for told in prepared.update.notes] or [
         Finding("fit", "ok", "All tensors are the model's.")
     ]
-    delta = prepared.update.delta
+    capture, delta = named(capture, prepared.model), prepared.update.delta
+    found += _in_clear(capture)
     return [*found, *_unknowns(prepared, delta), *_rounding(capture, delta), *_steps(capture, delta), *_truth(capture, prepared)]
 
 
@@ -71,6 +72,22 @@ def _unknowns(prepared: Prepared, delta: Params) -> Iterator[Finding]:
     told = f"{numbers:,} numbers that are not zero, for {unknowns:,} unknown pixels of {whose}."
     short = " They cannot be determined without a prior of images."
     yield Finding("unknowns", "ok" if numbers >= unknowns else "note", told + short * (numbers < unknowns))
+
+
+def _in_clear(capture: Capture) -> Iterator[Finding]:
+    """What went along besides tensors, which no defense on these touches and no secure aggregation hides."""
+    names = list(dict.fromkeys(_leaves(capture.manifest.metrics)))
+    if names:
+        more = f" and {len(names) - _SHOWN} more" * (len(names) > _SHOWN)
+        yield Finding("in clear", "note", f"Sent along in clear: {', '.join(names[:_SHOWN])}{more}.")
+
+
+def _leaves(values: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value)
+        else:
+            yield name[:_LONGEST]
 
 
 def _rounding(capture: Capture, delta: Params) -> Iterator[Finding]:
@@ -173,3 +190,5 @@ _FAINT, _DROWNED = 1e-3, 0.3
 _ALIKE, _EXACT, _WIDE = 0.5, 0.05, 8
 """The share of numbers that signs have in common; how far a row may be off a multiple of its weights, for rounding; numbers of a
 row, below which it is one by chance."""
+_SHOWN, _LONGEST = 8, 60
+"""Names of what was sent in clear that are shown, and characters of one."""

@@ -27,6 +27,19 @@ class Net(nn.Sequential):
 class Normed(nn.Sequential):
     def __init__(self):
         super().__init__(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.Sigmoid(), nn.Flatten(), nn.Linear(294, 4))
+
+class Deep(nn.Sequential):
+    def __init__(self):
+        middle = [layer for _ in range(4) for layer in (nn.Sigmoid(), nn.Linear(8, 8))]
+        super().__init__(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(768, 8), *middle, nn.Sigmoid(), nn.Linear(8, 4))
+
+class Asks(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.a_head, self.body = nn.Linear(32, num_classes), nn.Linear(768, 32)
+
+    def forward(self, x):
+        return self.a_head(self.body(x.flatten(1)).sigmoid())
 """
 POOL = Photographs(size=16).load()
 X, Y = POOL.x[:1], torch.tensor([2])
@@ -160,6 +173,36 @@ def test_defenses_that_were_recorded_are_part_of_the_client(here):
     assert not attack(found, Given(model="mynet:Net", attack=quick, device="cpu")).record.setting.mismatch
     with pytest.raises(UsageError, match="names code"):
         noisy(0.05, defenses=({"name": "pip:main"},))
+
+
+@pytest.mark.parametrize("all_of_it", [True, False], ids=["state dict", "parameters"])
+def test_numbers_for_names_are_the_order_of_the_network(here, all_of_it):
+    """As Flower's NumPyClient sends arrays; from ten on, a file does not keep their order."""
+    net = network("Deep").train()
+    kept = lambda: (net.state_dict() if all_of_it else dict(net.named_parameters())).values()  # noqa: E731
+    before = {str(place): value.detach().clone() for place, value in enumerate(kept())}
+    assert len(before) > 10
+    step(net, POOL.x[:4], torch.arange(4))
+    sent = {str(place): value.detach() for place, value in enumerate(kept())}
+    manifest = made(kind="weights", examples=4, learning_rate=0.1, local_steps=1)
+    found = capture.read(capture.write("captures", manifest, sent, before, lg.Batch(POOL.x[:4], torch.arange(4))))
+    quick = {"name": "inverting_gradients", "labels": "counts", "steps": 2}
+    result = attack(found, Given(model="mynet:Deep", attack=quick, device="cpu"))
+    assert not result.record.setting.mismatch
+    assert any("Tensors have numbers for names" in told for told in result.record.diagnosis)
+
+
+def test_a_network_is_told_the_number_of_classes_that_fits(here):
+    """The last tensor of a file, by its name, is not the classifier's."""
+    import mynet
+
+    net = mynet.Asks(5)
+    with capture.recording(net, "captures", examples=1, learning_rate=0.1, local_steps=1, inputs=INPUTS, truth=(X, Y)):
+        step(net)
+    quick = {"name": "inverting_gradients", "labels": "counts", "steps": 2}
+    result = attack(capture.read(capture.find("captures")[0]), Given(model="mynet:Asks", attack=quick, device="cpu"))
+    assert result.record.setting.classes == 5
+    assert not result.record.setting.mismatch
 
 
 def test_the_network_itself_is_taken(here):

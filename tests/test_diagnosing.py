@@ -62,6 +62,31 @@ def test_a_sound_capture_has_nothing_broken(here):
     assert "0.99" in findings["kind"].details or "1.000" in findings["kind"].details
 
 
+@pytest.mark.parametrize(
+    "renamed", [lambda place, name: str(place), lambda _, name: f"module._orig_mod.{name}"], ids=["numbers", "wrapped"]
+)
+def test_other_names_change_no_finding(here, renamed):
+    found = recorded()
+    sent, before = (
+        {renamed(*item): value for item, value in zip(enumerate(one), one.values(), strict=True)} for one in ordered(found)
+    )
+    other = told(capture.read(capture.write("more", found.manifest, sent, before, found.truth)))
+    assert {name: one.state for name, one in other.items()} == {name: one.state for name, one in told(found).items()}
+    assert other["rounding"] == told(found)["rounding"]
+
+
+def ordered(found):
+    import mynet
+
+    return [{name: one[name] for name in mynet.Net().state_dict()} for one in (found.sent, found.before)]
+
+
+def test_what_went_along_in_clear_is_told(here):
+    assert "in clear" not in told(recorded())
+    finding = told(recorded(metrics={"client 5": {"num_examples": 12, "loss": 0.1}, "client 6": {"loss": 0.2}}))["in clear"]
+    assert (finding.state, finding.details) == ("note", "Sent along in clear: num_examples, loss.")
+
+
 def test_weights_are_told_from_what_is_none(here):
     found = recorded()
     delta = {name: value - found.before[name] for name, value in found.sent.items()}

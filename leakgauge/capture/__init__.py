@@ -13,7 +13,7 @@ A capture is a folder: `capture.json` says what it is (see `manifest`), tensors 
 
 from leakgauge.capture.files import Capture, find, read, write
 from leakgauge.capture.manifest import Manifest, capture_schema
-from leakgauge.capture.meaning import model_before, update_of
+from leakgauge.capture.meaning import model_before, named, update_of
 from leakgauge.capture.recording import recording
 
-__all__ = ["Capture", "Manifest", "capture_schema", "find", "model_before", "read", "recording", "update_of", "write"]
+__all__ = ["Capture", "Manifest", "capture_schema", "find", "model_before", "named", "read", "recording", "update_of", "write"]

@@ -22,7 +22,13 @@ def model_before(capture: Capture, model: Model) -> Model:
 
     Raises UsageError for a capture of another network.
     """
-    return with_weights(model, capture.before or {}, str(capture.path), is_partial=True)
+    return with_weights(model, _matched(capture.before or {}, model)[0], str(capture.path), is_partial=True)
+
+
+def named(capture: Capture, model: Model) -> Capture:
+    """Return the capture with the names that its tensors have in the model. Raises UsageError for two that would have one name."""
+    before = None if capture.before is None else _matched(capture.before, model)[0]
+    return replace(capture, sent=_matched(capture.sent, model)[0], before=before)
 
 
 def update_of(capture: Capture, model: Model) -> Update:
@@ -101,12 +107,11 @@ def _told(capture: Capture, model: Model, sent: Params) -> Iterator[str]:
 def _matched(values: Params, model: Model) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Tensors under the names of the model, whatever wrappers had made of these, and what was done for that.
 
-    Arrays that are numbered, as frameworks send them that know no names, are those of the state dict in order.
+    Arrays that are numbered, as frameworks send them that know no names, are those of the state dict in order, or its parameters.
     """
-    order = list(model.net.state_dict())
-    if list(values) == [str(place) for place in range(len(order))]:
-        return dict(zip(order, values.values(), strict=True)), (
-            "Tensors have no names: they were taken in the state dict's order.",
-        )
+    for order, of in ((list(model.net.state_dict()), "state dict"), (list(model.params), "parameters")):
+        if values and set(values) == {str(place) for place in range(len(order))}:
+            named = {name: values[str(place)] for place, name in enumerate(order)}
+            return named, (f"Tensors have numbers for names: they were taken in the order of the network's {of}.",)
     match = unwrapped(values, [*model.params, *model.buffers])
     return match(values), match.notes
