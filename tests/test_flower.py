@@ -1,6 +1,8 @@
 """Flower's own clients and strategies, in this process: captured as they are, defended by a mod, and inverted."""
 
+import copy
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +18,13 @@ from leakgauge.live import model_of
 
 flwr = pytest.importorskip("flwr.app")
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict  # noqa: E402
+from flwr.client import NumPyClient  # noqa: E402
+from flwr.client.mod import secaggplus_mod  # noqa: E402
 from flwr.clientapp import ClientApp  # noqa: E402
+from flwr.common import ndarrays_to_parameters  # noqa: E402
+from flwr.server import LegacyContext, ServerConfig  # noqa: E402
+from flwr.server import strategy as legacy  # noqa: E402
+from flwr.server.workflow import DefaultWorkflow, SecAggPlusWorkflow  # noqa: E402
 from flwr.serverapp import Grid  # noqa: E402
 from flwr.serverapp.strategy import FedAvg  # noqa: E402
 from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
@@ -358,6 +366,115 @@ def test_records_are_those_that_flower_makes():
         assert torch.equal(tensors(ours)[name], value)
         if value.is_contiguous():
             assert ours[name].data == theirs[name].data
+
+
+class Numbered(NumPyClient):
+    """A client of Flower's older interface, whose arrays have no names."""
+
+    def __init__(self, partition):
+        self.partition = partition
+
+    def fit(self, parameters, config):
+        net = Net()
+        names = net.state_dict()
+        net.load_state_dict({name: torch.tensor(value) for name, value in zip(names, parameters, strict=True)})
+        x, y = secret(self.partition)
+        loss = cross_entropy(net(x), y)
+        loss.backward()
+        torch.optim.SGD(net.parameters(), RATE).step()
+        return [value.numpy() for value in net.state_dict().values()], 1, {"train_loss": float(loss.detach())}
+
+    def evaluate(self, parameters, config):
+        return 1.0, 1, {}
+
+
+class Registered(InProcess):
+    """Of a run that the older interface asks for; messages travel as copies, for it takes them apart."""
+
+    run = SimpleNamespace(run_id=1)
+
+    def push_messages(self, messages):
+        return super().push_messages([copy.deepcopy(one) for one in messages])
+
+
+def federate_numbered(folder, *mods, clients=3, rounds=2, **workflow):
+    app = ClientApp(lambda context: Numbered(context.node_config["partition-id"]).to_client(), mods=list(mods))
+    torch.manual_seed(0)
+    net = Net()
+    strategy = legacy.FedAvg(
+        min_fit_clients=clients,
+        min_available_clients=clients,
+        initial_parameters=ndarrays_to_parameters([value.numpy() for value in net.state_dict().values()]),
+        on_fit_config_fn=lambda _: {"lr": RATE, "local-steps": 1},
+    )
+    inner = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config={})
+    context = LegacyContext(context=inner, config=ServerConfig(num_rounds=rounds), strategy=strategy)
+    DefaultWorkflow(**workflow)(CapturingGrid(Registered(app, clients, {}), folder), context)
+    return net
+
+
+def gradient_of(net, x, y):
+    return dict(
+        zip(
+            [name for name, _ in net.named_parameters()],
+            torch.autograd.grad(cross_entropy(net(x), y), list(net.parameters())),
+            strict=True,
+        )
+    )
+
+
+def test_clients_whose_arrays_have_no_names_are_captured(tmp_path):
+    net = federate_numbered(tmp_path, clients=2, rounds=1)
+    found = [capture.read(path) for path in capture.find(tmp_path)]
+    assert len(found) == 2
+    update = capture.update_of(found[0], model_of(net, (3, 16, 16), INPUTS, cross_entropy))
+    exact = gradient_of(net, *secret(int(found[0].manifest.client) - FIRST))
+    for name, value in exact.items():
+        torch.testing.assert_close(update.delta[name] / RATE, value, rtol=1e-3, atol=1e-5)
+    assert update.buffers["1.num_batches_tracked"] == 1
+    assert (found[0].manifest.learning_rate, found[0].manifest.examples) == (RATE, 1)
+
+
+def test_of_a_secure_aggregation_the_mean_is_captured_and_what_was_said_in_clear(tmp_path):
+    net = federate_numbered(
+        tmp_path,
+        secaggplus_mod,
+        rounds=2,
+        fit_workflow=SecAggPlusWorkflow(num_shares=3, reconstruction_threshold=2, clipping_range=4.0, max_weight=1.0),
+    )
+    found = [capture.read(path) for path in capture.find(tmp_path)]
+    assert [(one.manifest.round, one.manifest.client, one.manifest.examples) for one in found] == [
+        (1, "aggregate of 3", 3),
+        (2, "aggregate of 3", 3),  # of the last round as well: its evaluation sends it
+    ]
+    first = found[0].manifest
+    assert first.defenses == ({"name": "secure_aggregation", "clients": 3},)
+    for client in range(3):
+        said = first.metrics[str(FIRST + client)]
+        assert said["fitres.metrics"]["train_loss"] > 0
+        assert said["fitres.num_examples"] == {"num_examples": 1}
+    assert "masked_params" not in first.model_dump_json()
+    assert first.config["secaggplus_configs"]["srcs"] == [str(FIRST + 1), str(FIRST + 2)]  # too large for readers of JSON
+    update = capture.update_of(found[0], model_of(net, (3, 16, 16), INPUTS, cross_entropy))
+    each = [gradient_of(net, *secret(client)) for client in range(3)]
+    for name in each[0]:
+        mean = sum(one[name] for one in each) / 3
+        torch.testing.assert_close(
+            update.delta[name].float() / RATE, mean, rtol=0, atol=1e-3
+        )  # SecAgg+ rounds weights to 2e-6 here
+        assert float((update.delta[name].float() / RATE - each[0][name]).norm()) > 0.1 * float(each[0][name].norm())
+
+
+def test_an_aggregate_is_audited_as_one(tmp_path):
+    workflow = SecAggPlusWorkflow(num_shares=3, reconstruction_threshold=2, clipping_range=4.0, max_weight=1.0)
+    net = federate_numbered(tmp_path, secaggplus_mod, rounds=1, fit_workflow=workflow)
+    found = capture.read(capture.find(tmp_path)[0])
+    private = [secret(client) for client in range(3)]
+    truth = lg.Batch(torch.cat([x for x, _ in private]), torch.cat([y for _, y in private]))
+    quick = {"name": "inverting_gradients", "labels": "counts", "steps": 2}
+    result = attack(dataclasses.replace(found, truth=truth), Given(model=net, shape=(3, 16, 16), attack=quick, device="cpu"))
+    assert not result.record.setting.mismatch
+    assert result.record.setting.examples == 3
 
 
 def test_evaluations_are_left_alone():

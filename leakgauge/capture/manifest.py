@@ -130,8 +130,10 @@ def _plain(value: Any) -> JsonValue:
     if isinstance(value, np.generic) or (hasattr(value, "item") and getattr(value, "ndim", 1) == 0):
         value = value.item()
     match value:
-        case None | bool() | int():
+        case None | bool():
             return value
+        case int():
+            return value if abs(value) < _WHOLE else str(value)
         case float():
             return value if math.isfinite(value) else str(value)
         case str():
@@ -146,6 +148,8 @@ def _plain(value: Any) -> JsonValue:
             return type(value).__name__
 
 
+_WHOLE = 2**63
+"""Whole numbers from here on do not fit into what many readers of JSON keep them in, and are written as text."""
 _PIXELS = 10**8
 """Numbers of one example, at most."""
 _LONGEST, _MOST = 1000, 100

@@ -16,6 +16,7 @@ _RATES = ("lr", "learning-rate", "learning_rate")
 _STEPS = ("local-steps", "local_steps")
 _ROUNDS = ("server-round", "server_round", "round")
 _EXAMPLES = ("num-examples", "num_examples")
+_MASKED = ("masked_params", "masked_parameters")
 _DIGITS = 10
 
 
@@ -35,8 +36,10 @@ def exchanges(asked: RecordDict | None, reply: Message, kind: Kind) -> Iterator[
     Raises UsageError for what a manifest cannot hold.
     """
     config = {} if asked is None else _values(asked.config_records)
-    metrics = _values(reply.content.metric_records) | _values(reply.content.config_records)
+    metrics = in_clear(reply)
     for key, arrays in reply.content.array_records.items():
+        if not arrays:
+            continue
         manifest = made(
             kind=kind,
             framework=f"flwr {version('flwr')}",
@@ -50,6 +53,37 @@ def exchanges(asked: RecordDict | None, reply: Message, kind: Kind) -> Iterator[
             config=plain(config),
         )
         yield Exchange(key, manifest, tensors(arrays), None if asked is None else before(asked, key))
+
+
+def aggregate(asked: RecordDict, replies: Mapping[str, Message]) -> Manifest:
+    """Return what is known of a secure aggregation: of the replies, by client, nothing but what went along in clear.
+
+    Raises UsageError for what a manifest cannot hold.
+    """
+    config = _values(asked.config_records)
+    clear = {client: in_clear(reply) for client, reply in replies.items()}
+    counts = [_first(one, _EXAMPLES, int) for one in clear.values()]
+    are_equal = None not in counts and len(set(counts)) == 1
+    first = next(iter(replies.values()))
+    return made(
+        kind="weights",
+        framework=f"flwr {version('flwr')}",
+        run=str(first.metadata.run_id),
+        round=round_of(asked, first),
+        client=f"aggregate of {len(replies)}",
+        direction="server_to_client",
+        examples=None if None in counts else sum(counts) or None,
+        learning_rate=_first(config, _RATES, float) or None,
+        local_steps=_first(config, _STEPS, int) or None,
+        defenses=({"name": "secure_aggregation", "clients": len(replies)},) if are_equal else None,
+        metrics=plain(clear),
+        config=plain(config),
+    )
+
+
+def is_masked(reply: Message) -> bool:
+    """Return whether a reply holds the masked update of a secure aggregation (SecAgg, SecAgg+), and not the update itself."""
+    return any(name in record for record in reply.content.config_records.values() for name in _MASKED)
 
 
 def round_of(asked: RecordDict | None, message: Message) -> int | None:
@@ -70,6 +104,12 @@ def before(content: RecordDict, key: str) -> Params | None:
     if key in records:
         return tensors(records[key])
     return tensors(next(iter(records.values()))) if len(records) == 1 else None
+
+
+def in_clear(reply: Message) -> dict[str, dict[str, Any]]:
+    """Return what a reply says besides arrays, masked ones left out."""
+    found = _values(reply.content.metric_records) | _values(reply.content.config_records)
+    return {key: {name: value for name, value in record.items() if name not in _MASKED} for key, record in found.items()}
 
 
 def _values(records: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
-from flwr.app import Message
+import torch
+from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from leakgauge.capture.files import write
 from leakgauge.capture.manifest import Kind
 from leakgauge.core.errors import UsageError
-from leakgauge.flower.exchange import exchanges, is_training
+from leakgauge.flower.arrays import tensors
+from leakgauge.flower.exchange import aggregate, exchanges, is_masked, is_training, round_of
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +28,16 @@ class CapturingGrid(Grid):
     clear. `kind` is what clients of this app send: new weights, as Flower's strategies expect, a delta, or a gradient. Round,
     examples, learning rate and local steps are taken from where Flower's apps put them (`server-round`, `num-examples`, `lr` or
     `learning-rate`, `local-steps`). A capture that cannot be written is told in the log, and the training goes on.
+
+    Of a secure aggregation (SecAgg, SecAgg+), whose masked replies say nothing by themselves, a capture holds the weights that went
+    to its clients and the next ones that the server sends out, taken for the clients' mean; that of the last round is never sent,
+    unless evaluations follow. What its replies said in clear is there by client.
     """
 
     def __init__(self, grid: Grid, folder: str | Path, *, kind: Kind = "weights") -> None:
         self.grid, self.folder, self.kind = grid, Path(folder), kind
         self.sent: dict[int, Message] = {}  # the last training message to each node
+        self.masked: _Masked | None = None
 
     def set_run(self, *given: Any, **named: Any) -> None:
         """Pass it on."""
@@ -70,6 +77,8 @@ class CapturingGrid(Grid):
 
     def _out(self, messages: Iterable[Message]) -> list[Message]:
         found = list(messages)
+        for message in found:
+            self._guarded(self._capture_aggregate, message)
         self.sent |= {one.metadata.dst_node_id: one for one in found if is_training(one)}
         return found
 
@@ -77,13 +86,42 @@ class CapturingGrid(Grid):
         found = list(replies)  # may be a generator, which can be read once
         for reply in found:
             if reply.has_content() and is_training(reply):
-                try:
-                    self._capture(reply)
-                except UsageError as error:
-                    log.warning("not captured: %s", error)
+                self._guarded(self._capture, reply)
         return found
+
+    def _guarded(self, capture: Callable[[Message], None], message: Message) -> None:
+        try:
+            capture(message)
+        except UsageError as error:
+            log.warning("not captured: %s", error)
 
     def _capture(self, reply: Message) -> None:
         asked = self.sent.get(reply.metadata.src_node_id)
+        if asked is not None and is_masked(reply):
+            if self.masked is None or round_of(self.masked.asked, reply) != round_of(asked.content, reply):
+                self.masked = _Masked(asked.content, {})
+            self.masked.replies[str(reply.metadata.src_node_id)] = reply
+            return
         for one in exchanges(None if asked is None else asked.content, reply, self.kind):
             write(self.folder, one.manifest, one.sent, one.before)
+
+    def _capture_aggregate(self, message: Message) -> None:
+        """Write what a secure aggregation made, once the server sends weights that are others than those before it."""
+        if self.masked is None or not message.has_content():
+            return
+        for old in self.masked.asked.array_records.values():
+            for new in message.content.array_records.values():
+                before, after = tensors(old), tensors(new)
+                if before.keys() == after.keys() and any(not torch.equal(after[name], value) for name, value in before.items()):
+                    manifest = aggregate(self.masked.asked, self.masked.replies)
+                    self.masked = None
+                    write(self.folder, manifest, after, before)
+                    return
+
+
+@final
+class _Masked(NamedTuple):
+    """A secure aggregation whose result has not been sent out yet."""
+
+    asked: RecordDict
+    replies: dict[str, Message]
