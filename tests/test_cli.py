@@ -13,6 +13,7 @@ from samples import failed, images, record
 
 from leakgauge import cli
 from leakgauge.cli import main, running
+from leakgauge.cli.encoding import tolerate
 from leakgauge.core.errors import UsageError
 from leakgauge.results.store import Store
 
@@ -319,3 +320,25 @@ def test_an_interrupt_is_exit_code_130_and_leaves_no_worker(file, tmp_path):
 def children_of(pid):
     path = Path(f"/proc/{pid}/task/{pid}/children")
     return [int(child) for child in path.read_text().split()] if path.exists() else []
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "cp437"])
+def test_output_has_the_letters_that_there_are(encoding, tmp_path):
+    """Windows' consoles, and logs of CI systems: a sign that they lack must not hide what the gate says."""
+    (tmp_path / "policy.yaml").write_text("inconclusive: fail\n")
+    command = [sys.executable, "-m", "leakgauge"]
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    given = {"cwd": tmp_path, "env": environment, "capture_output": True}
+    audited = subprocess.run(
+        [*command, "audit", "--gate", "policy.yaml", "--set", "attack.search.steps=2", "--out", "results"], **given
+    )
+    assert audited.returncode == 1, audited.stderr
+    assert "fail" in audited.stdout.decode(encoding).lower()
+    for arguments in (["show", "ggl"], ["list"], ["--help"], ["gate", "results", "--policy", "policy.yaml"]):
+        assert subprocess.run([*command, *arguments], **given).returncode in (0, 1)
+
+
+def test_letters_that_an_encoding_lacks_are_written_in_ascii():
+    tolerate()
+    assert "10⁻³ ≥ Δ − ε é … ☃".encode("ascii", "leakgauge.plain") == b"10-3 >= delta - epsilon e ... ?"
+    assert "−1".encode("utf-8", "leakgauge.plain").decode() == "−1"

@@ -17,6 +17,7 @@ import typer
 from leakgauge.cli.attacking import attack
 from leakgauge.cli.catalog import list_, schema, show
 from leakgauge.cli.density import density
+from leakgauge.cli.encoding import tolerate
 from leakgauge.cli.examining import doctor
 from leakgauge.cli.examples import example
 from leakgauge.cli.federating import federate
@@ -72,6 +73,7 @@ def _options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends in SystemExit with one of the exit codes above."""
+    tolerate()
     try:
         app(args=arguments, prog_name="leakgauge")
     except UsageError as error:
