@@ -2,8 +2,11 @@
 
 import copy
 import dataclasses
+import io
+import pickle
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,7 +20,7 @@ from leakgauge.data.photographs import Photographs
 from leakgauge.live import model_of
 
 flwr = pytest.importorskip("flwr.app")
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict  # noqa: E402
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict  # noqa: E402
 from flwr.client import NumPyClient  # noqa: E402
 from flwr.client.mod import secaggplus_mod  # noqa: E402
 from flwr.clientapp import ClientApp  # noqa: E402
@@ -366,6 +369,33 @@ def test_records_are_those_that_flower_makes():
         assert torch.equal(tensors(ours)[name], value)
         if value.is_contiguous():
             assert ours[name].data == theirs[name].data
+
+
+def corrupt(data):
+    return ArrayRecord({"a": Array(dtype="float32", shape=(2,), stype="numpy.ndarray", data=data)})
+
+
+@pytest.mark.parametrize("data", [b"", b"junk", b"\x93NUMPY\x01\x00\xff\xff{}", pickle.dumps([1]), "short", "object"], ids=str)
+def test_bytes_that_are_no_array_are_refused(data):
+    whole = record_of({"a": torch.rand(2)})["a"].data
+    objects = io.BytesIO()
+    np.save(objects, np.array([{}], dtype=object), allow_pickle=True)
+    data = {"short": whole[:-1], "object": objects.getvalue()}.get(data, data)
+    with pytest.raises(UsageError, match="cannot be read"):
+        tensors(corrupt(data))
+
+
+def test_a_reply_that_is_no_array_stops_no_capturing(tmp_path, caplog):
+    app = ClientApp()
+
+    @app.train()
+    def train(message, _):
+        return Message(RecordDict({"arrays": corrupt(b"junk")}), reply_to=message)
+
+    grid = CapturingGrid(InProcess(app, 1, {}), tmp_path)
+    message = grid.create_message(RecordDict({"arrays": ArrayRecord(Net().state_dict())}), "train", FIRST, "1")
+    assert len(list(grid.send_and_receive([message]))) == 1
+    assert "not captured: arrays: 'a' cannot be read" in caplog.text
 
 
 class Numbered(NumPyClient):
