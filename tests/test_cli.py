@@ -15,6 +15,7 @@ from leakgauge import cli
 from leakgauge.cli import main, running
 from leakgauge.cli.encoding import tolerate
 from leakgauge.core.errors import UsageError
+from leakgauge.core.registry import NO_CODE
 from leakgauge.results.store import Store
 
 AUDIT = """\
@@ -342,3 +343,13 @@ def test_letters_that_an_encoding_lacks_are_written_in_ascii():
     tolerate()
     assert "10⁻³ ≥ Δ − ε é … ☃".encode("ascii", "leakgauge.plain") == b"10-3 >= delta - epsilon e ... ?"
     assert "−1".encode("utf-8", "leakgauge.plain").decode() == "−1"
+
+
+def test_no_code_is_refused_on_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(NO_CODE, "")
+    (tmp_path / "audit.yaml").write_text("{data: photographs, batch: {size: 1}, victim: mlp, attack: {name: 'pip._internal.cli.main:main'}}")
+    with pytest.raises(SystemExit) as ended:
+        main(["--no-code", "audit", str(tmp_path / "audit.yaml")])
+    assert ended.value.code == 2
+    assert "attack: 'pip._internal.cli.main:main': names code" in capsys.readouterr().err
+    assert os.environ[NO_CODE] == "1"

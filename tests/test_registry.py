@@ -187,3 +187,54 @@ print(outcome.record.trials["attack"].status, outcome.images.guesses["attack"].s
         "{'name': 'zebra', 'width': 4} [{'name': 'silence', 'rest': 0.0}]",
         "ok torch.Size([2, 3, 32, 32])",
     ], done.stderr
+
+
+@pytest.fixture
+def outside(tmp_path, monkeypatch):
+    """A file whose code leaves a trace where it is run."""
+    (tmp_path / "traced.py").write_text(
+        f"from pathlib import Path\nPath({str(tmp_path / 'trace')!r}).touch()\nfrom leakgauge.clients.fedsgd import FedSGD\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(registry.NO_CODE, "0")
+    registry._tell.cache_clear()
+    yield tmp_path / "trace"
+    sys.modules.pop("traced", None)
+
+
+def test_code_from_outside_is_told_once(outside, caplog):
+    registry.find("client", "traced:FedSGD")
+    registry.find("client", "traced:FedSGD")
+    assert outside.exists()
+    assert caplog.messages == ["runs code from outside leakgauge: traced:FedSGD"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"client": "traced:FedSGD"},
+        {"victim": {"name": "module", "module": "traced:FedSGD"}},
+        {"attack": {"name": "idlg", "replay": "traced:FedSGD"}},
+        {"defenses": ["traced:FedSGD"]},
+        {"metrics": {"psnr": "psnr", "mine": "traced:FedSGD"}},
+    ],
+    ids=lambda config: next(iter(config)),
+)
+def test_code_from_outside_is_refused_before_it_is_run(outside, monkeypatch, config):
+    from leakgauge.spec import parse, prepare
+
+    monkeypatch.setenv(registry.NO_CODE, "1")
+    whole = {"data": "photographs", "batch": {"size": 1}, "victim": "mlp", "attack": "dlg"} | config
+    with pytest.raises(UsageError, match="names code, which --no-code or LEAKGAUGE_NO_CODE refuses"):
+        prepare(parse(whole))
+    assert not outside.exists()
+    assert registry.code_in(whole) == ("traced:FedSGD",)
+
+
+def test_what_is_installed_is_no_code_from_outside(plugin, monkeypatch, caplog):
+    monkeypatch.setenv(registry.NO_CODE, "1")
+    plugin("sound")
+    assert registry.find("attack", "zebra").__module__.startswith("leakgauge_")
+    assert registry.find("client", "leakgauge.clients.fedsgd:FedSGD").__name__ == "FedSGD"
+    assert not caplog.messages
+    assert registry.code_in({"victim": {"name": "module", "module": "torchvision:resnet18"}, "attack": "dlg"}) == ()

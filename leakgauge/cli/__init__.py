@@ -6,6 +6,7 @@ leakgauge itself, 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from leakgauge.cli.running import audit, sweep
 from leakgauge.cli.studying import study
 from leakgauge.cli.tuning import tune
 from leakgauge.core.errors import UsageError
+from leakgauge.core.registry import NO_CODE
 
 CRASH = 4
 
@@ -67,8 +69,12 @@ def _options(
     _: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
     ] = False,
+    no_code: Annotated[
+        bool, typer.Option("--no-code", help=f"Refuse code that a file or an option names, as {NO_CODE}=1 does.")
+    ] = False,
 ) -> None:
-    pass
+    if no_code:
+        os.environ[NO_CODE] = "1"  # workers are told as well
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

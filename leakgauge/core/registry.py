@@ -1,6 +1,7 @@
 """Names. Built-in algorithms and plugins come in by the same door: entry points in groups `leakgauge.<family>`.
 
-`module:attribute` names an algorithm in an unpackaged file. Listing never imports an algorithm; loading imports just the one.
+`module:attribute` names an algorithm in an unpackaged file: code from outside, which is told, and which LEAKGAUGE_NO_CODE refuses.
+Listing never imports an algorithm; loading imports just the one.
 """
 
 from __future__ import annotations
@@ -8,7 +9,12 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import logging
+import multiprocessing
+import os
+import re
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -35,6 +41,14 @@ FAMILIES: dict[str, str] = {
 }
 """Family to the protocol in `leakgauge.core.protocols` that its members follow."""
 
+NO_CODE = "LEAKGAUGE_NO_CODE"
+"""The environment variable that, set to anything but 0, refuses code that a file or an option names."""
+LIBRARIES = ("torchvision", "timm", "hf")
+"""What stands before the colon of a network that a library makes: no code of the file's."""
+_CODE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+log = logging.getLogger(__name__)
+
 STUDY = "study"
 """What is registered beside the families: a `leakgauge.studying.Study` is no algorithm, but an object."""
 
@@ -51,7 +65,7 @@ class Entry:
 
     def load(self) -> Any:
         """Import and return the algorithm. Raises UsageError with the cause if that fails."""
-        return _import(self.family, self.target, f"{self.family} {self.name!r} of {self.origin}", "mend or uninstall it")
+        return _import(_loaded, self.family, self.target, f"{self.family} {self.name!r} of {self.origin}", "mend or uninstall it")
 
 
 def entries(family: str) -> dict[str, Entry]:
@@ -70,9 +84,10 @@ def find(family: str, name: str, key: str = "") -> Any:
     Raises UsageError for an unknown name, a name that two plugins claim, and a failed import.
     """
     where = key or family
-    if ":" in name:
-        return _import(family, name, f"{where}: {name!r}", "correct the path")
     known = _scan()[family]
+    if ":" in name:
+        is_registered = any(entry.target == name for claims in known.values() for entry in claims)
+        return _import(_loaded if is_registered else imported, family, name, f"{where}: {name!r}", "correct the path")
     if name not in known:
         raise UsageError(f"{where}: no {family} is called {name!r}, {suggestion(name, known)}")
     return _only(known[name]).load()
@@ -114,7 +129,43 @@ def _only(claims: list[Entry]) -> Entry:
 
 
 def imported(target: str, who: str, expected: str, remedy: str) -> Any:
-    """Import what stands at `module:attribute`. Raises UsageError, beginning with `who`, for whatever goes wrong."""
+    """Import what a file or an option names as `module:attribute`, and tell so once.
+
+    Raises UsageError, beginning with `who`, for whatever goes wrong, and before anything is run where code is refused.
+    """
+    if os.environ.get(NO_CODE, "") not in ("", "0"):
+        raise UsageError(f"{who}: names code, which --no-code or {NO_CODE} refuses, expected {expected} of an installed plugin")
+    value = _loaded(target, who, expected, remedy)
+    _tell(target)
+    return value
+
+
+@functools.cache
+def _tell(target: str) -> None:
+    if multiprocessing.parent_process() is None and not target.startswith("leakgauge."):
+        log.warning("runs code from outside leakgauge: %s", target)
+
+
+def code_in(config: Any) -> tuple[str, ...]:
+    """Return what a config names as `module:attribute`, at any depth, in its order."""
+    if isinstance(config, Mapping):
+        own = (str(value) for key, value in config.items() if key in ("name", "module") and _is_code(value))
+        return tuple(dict.fromkeys((*own, *(found for value in config.values() for found in code_in(value)))))
+    if isinstance(config, list | tuple):
+        return tuple(dict.fromkeys(found for value in config for found in (value, *code_in(value)) if _is_code(found)))
+    return (config,) if isinstance(config, str) and _is_code(config) else ()
+
+
+def _is_code(value: Any) -> bool:
+    return (
+        isinstance(value, str)
+        and _CODE.fullmatch(value) is not None
+        and value.partition(":")[0] not in LIBRARIES
+        and not value.startswith("leakgauge.")
+    )
+
+
+def _loaded(target: str, who: str, expected: str, remedy: str) -> Any:
     module, _, attribute = target.partition(":")
     try:
         value: Any = importlib.import_module(module)
@@ -136,8 +187,8 @@ def look_in(folder: Path) -> None:
         importlib.invalidate_caches()
 
 
-def _import(family: str, target: str, who: str, remedy: str) -> Any:
-    value = imported(target, who, "an algorithm at module:attribute", remedy)
+def _import(load: Callable[[str, str, str, str], Any], family: str, target: str, who: str, remedy: str) -> Any:
+    value = load(target, who, "an algorithm at module:attribute", remedy)
     if family != STUDY and not (inspect.isclass(value) or inspect.isfunction(value)):
         kind = type(value).__name__
         raise UsageError(f"{who}: is of type {kind}, expected a class or a function that makes an algorithm; {remedy}")

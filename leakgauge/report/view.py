@@ -10,6 +10,7 @@ from typing import Any, final
 import yaml
 
 from leakgauge.auditing.record import ATTACK, Outcome, Record, Setting
+from leakgauge.core.registry import code_in
 from leakgauge.core.threat import NAMED
 from leakgauge.report import words
 from leakgauge.report.chart import psnr_chart
@@ -226,6 +227,7 @@ def _provenance(record: Record) -> tuple[tuple[str, str], ...]:
         ("Key", record.key or "none (an audit of live objects)"),
         ("Seed", str(record.seed)),
         ("Time", duration(record.seconds)),
+        *((("Code from outside", ", ".join(outside)),) if (outside := code_in(record.spec)) else ()),
         *((name.capitalize() if name != "leakgauge" else name, value) for name, value in record.environment.items()),
     )
     return tuple(rows)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from leakgauge.core.errors import MissingExtra, UsageError, one_line
-from leakgauge.core.registry import imported
+from leakgauge.core.registry import LIBRARIES, imported
 from leakgauge.core.types import Model, Rng
 
 KEY = "module.module"
@@ -111,4 +111,6 @@ def _seeded(make: Callable[[], Any], rng: Rng) -> Any:
     return make()
 
 
-_LIBRARIES: dict[str, Callable[[str, int, Rng], nn.Module]] = {"torchvision": _torchvision, "timm": _timm, "hf": _hugging_face}
+_LIBRARIES: dict[str, Callable[[str, int, Rng], nn.Module]] = dict(
+    zip(LIBRARIES, (_torchvision, _timm, _hugging_face), strict=True)
+)
