@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast, final
@@ -14,8 +14,9 @@ from torch.nn.functional import cross_entropy
 from leakgauge.api import UNLABELED_ATTACK, Config, Result, audit
 from leakgauge.auditing.plan import Criteria
 from leakgauge.capture import Capture, Manifest, model_before, named, update_of
+from leakgauge.core.accounting import composed
 from leakgauge.core.adopting import adopted
-from leakgauge.core.errors import UsageError
+from leakgauge.core.errors import MissingExtra, UsageError
 from leakgauge.core.protocols import Pool
 from leakgauge.core.rng import stream
 from leakgauge.core.threat import threat_named
@@ -95,6 +96,20 @@ def _defenses(capture: Capture, given: Given) -> tuple[Config, ...]:
     return tuple(cast("Sequence[Config]", said or ()))
 
 
+def _ledger(manifest: Manifest) -> Iterator[str]:
+    """What the accountant of a client with DP-SGD says that was spent up to here."""
+    if not manifest.privacy:
+        return
+    steps = sum(one.steps for one in manifest.privacy)
+    told = f"The client's accountant of DP-SGD counts {_plural(steps, 'step')} up to here"
+    try:
+        loss = composed([(one.noise_multiplier, one.sample_rate, one.steps) for one in manifest.privacy], _DELTA)
+    except MissingExtra:
+        yield f"{told}; what that costs takes the extra accounting."
+    else:
+        yield f"{told}: ε = {loss.epsilon:.3g} at δ = {loss.delta:g}, if examples are drawn one by one at the rates in its ledger."
+
+
 def _threat(given: Given, procedure: Procedure, *, is_defended: bool) -> ThreatModel:
     if given.threat is not None:
         return threat_named(given.threat)
@@ -118,7 +133,7 @@ def prepare(capture: Capture, given: Given) -> Prepared:
     pool = None if given.data is None else build("data", given.data, "data").load()
     model, assumed = _model(capture, given, pool)
     update, procedure = update_of(capture, model), _procedure(named(capture, model), given, model)
-    notes = (*update.notes, *assumed, *procedure.assumed)
+    notes = (*update.notes, *assumed, *procedure.assumed, *_ledger(capture.manifest))
     return Prepared(model, replace(update, notes=notes), procedure, _defenses(capture, given), pool)
 
 
@@ -224,5 +239,7 @@ def _plural(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
+_DELTA = 1e-5
+"""At which a privacy loss is told."""
 _RATE = 0.01
 """The learning rate of rehearsals where nobody knows it; the default attack knows no rate."""

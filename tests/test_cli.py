@@ -347,7 +347,9 @@ def test_letters_that_an_encoding_lacks_are_written_in_ascii():
 
 def test_no_code_is_refused_on_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv(NO_CODE, "")
-    (tmp_path / "audit.yaml").write_text("{data: photographs, batch: {size: 1}, victim: mlp, attack: {name: 'pip._internal.cli.main:main'}}")
+    (tmp_path / "audit.yaml").write_text(
+        "{data: photographs, batch: {size: 1}, victim: mlp, attack: {name: 'pip._internal.cli.main:main'}}"
+    )
     with pytest.raises(SystemExit) as ended:
         main(["--no-code", "audit", str(tmp_path / "audit.yaml")])
     assert ended.value.code == 2

@@ -41,6 +41,17 @@ class Pixels(BaseModel):
 
 
 @final
+class Spent(BaseModel):
+    """What an accountant of DP-SGD has in its ledger: so many steps, each on examples drawn with a probability."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    noise_multiplier: Annotated[float, Field(ge=0)]
+    sample_rate: Annotated[float, Field(gt=0, le=1)]
+    steps: _Count
+
+
+@final
 class Manifest(BaseModel):
     """One exchange. What nobody said is null; `client` is text, since the numbers of nodes may not fit into 63 bits.
 
@@ -64,6 +75,7 @@ class Manifest(BaseModel):
     defenses: tuple[JsonValue, ...] | None = Field(
         None, max_length=20, description="what was put on it before it was sent, as `defenses` in an audit file"
     )
+    privacy: tuple[Spent, ...] | None = Field(None, max_length=10_000, description="the ledger of an accountant of DP-SGD")
     inputs: Pixels | None = Field(None, description="what the network takes")
     metrics: dict[str, JsonValue] = Field(default_factory=dict, description="what was sent along in clear")
     config: dict[str, JsonValue] = Field(default_factory=dict, description="what the server had sent along")

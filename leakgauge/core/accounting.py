@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -24,10 +25,15 @@ def privacy_loss(noise_multiplier: float, share: float, steps: int, delta: float
     An upper bound for what is drawn so; who shuffles, or draws a fixed number, has no such bound, and quotes this one all the same.
     Infinite without noise. Raises MissingExtra without Opacus.
     """
+    return composed([(noise_multiplier, share, steps)], delta)
+
+
+def composed(ledger: Sequence[tuple[float, float, int]], delta: float) -> PrivacyLoss:
+    """Return the loss of trainings one after the other, each a noise multiplier, a share and a number of steps as above."""
     accountant = _accountant()
-    if not noise_multiplier:
+    if not all(noise_multiplier for noise_multiplier, _, _ in ledger):
         return PrivacyLoss(float("inf"), delta)
-    accountant.history = [(noise_multiplier, share, steps)]
+    accountant.history = list(ledger)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the best order at an end of its list: a larger epsilon, still a bound
         return PrivacyLoss(float(accountant.get_epsilon(delta)), delta)
