@@ -36,7 +36,7 @@ def recording(
 ) -> Iterator[None]:
     """Record what training within the block makes of a network: the weights before it, and after it the weights or the gradients.
 
-    `metrics` is read when the block ends. `opacus` is a PrivacyEngine of Opacus and the optimizer that it made: the defense `dp_sgd`
+    `metrics` is read when the block ends. `opacus` is a PrivacyEngine of Opacus and the optimizer it made: the defense `dp_sgd`
     at its settings, and the ledger of its accountant when the block ends, are recorded. `truth`, the private examples as pixels and
     their classes, is recorded only where it is given: it is what an audit is judged by. A block that raises leaves no capture.
     Raises UsageError for a network whose gradients were asked for and are not there, and as `write` does.
