@@ -26,6 +26,7 @@ EXTRAS = {
     "timm": "timm",
     "transformers": "transformers",
     "flower": "flwr",
+    "nvflare": "nvflare",
 }
 """Extra to the module that it brings."""
 

@@ -18,8 +18,9 @@ from leakgauge.captured import Given, attack
 from leakgauge.core.errors import UsageError, suggestion
 from leakgauge.core.types import Batch, Params
 from leakgauge.flower.arrays import record_of
-from leakgauge.flower.defending import Mod, built, configured, defended
+from leakgauge.flower.defending import Mod, configured, defended
 from leakgauge.flower.exchange import Exchange, exchanges, is_training, round_of
+from leakgauge.outgoing import built
 from leakgauge.results.gate import Policy, Ruling, gate
 from leakgauge.spec.reading import read_yaml
 

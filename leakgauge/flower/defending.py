@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import torch
 from flwr.app import Context, Message
@@ -17,11 +15,10 @@ from leakgauge.core.errors import UsageError
 from leakgauge.core.types import Params
 from leakgauge.flower.arrays import record_of, tensors
 from leakgauge.flower.exchange import is_training
-from leakgauge.spec import build
+from leakgauge.outgoing import built, is_parameter, transformed
 from leakgauge.spec.reading import read_yaml
 
 Mod = Callable[[Message, Context, Callable[[Message, Context], Message]], Message]
-_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def defending(key: str = "defenses") -> Mod:
@@ -58,23 +55,23 @@ def defending(key: str = "defenses") -> Mod:
 
 def defended(before: Params, after: Params, defenses: tuple[Transforming, ...]) -> dict[str, Tensor]:
     """Return the weights that a defended client sends in place of those `after` training. Raises UsageError as `defending` says."""
-    rng = torch.Generator().manual_seed(secrets.randbits(63))
     delta = {name: before[name] - value for name, value in after.items() if _is_parameter(name, value, before)}
     if not delta:
         raise UsageError("reply: shares no floating tensor with what was received, expected trained weights; send the state dict")
-    for defense in defenses:
-        delta = dict(defense.transform(delta, rng=rng))
     kept = {name: before[name] for name, value in after.items() if _is_parameter(name, value, before)}
     return {
         **after,
         **kept,
-        **{name: torch.sub(before[name], value, out=value).to(after[name].dtype) for name, value in delta.items()},
+        **{
+            name: torch.sub(before[name], value, out=value).to(after[name].dtype)
+            for name, value in transformed(delta, defenses).items()
+        },
     }
 
 
 def _is_parameter(name: str, value: Tensor, before: Params) -> bool:
     known = before.get(name)
-    if known is None or not value.is_floating_point() or name.rpartition(".")[2] in _STATISTICS:
+    if known is None or not is_parameter(name, value):
         return False
     if known.shape != value.shape:
         raise UsageError(f"reply: {name!r} has shape {tuple(value.shape)}, expected {tuple(known.shape)} as was received")
@@ -88,17 +85,3 @@ def configured(text: str) -> tuple[Config, ...]:
     if not isinstance(configs, list):
         raise UsageError(f"run_config: defenses: got {text!r}, expected a list such as  [{{name: gaussian_noise, sigma: 0.01}}]")
     return tuple(configs)
-
-
-def built(configs: Sequence[Config], where: str = "defenses") -> tuple[Transforming, ...]:
-    """Return defenses that a mod can apply. Raises UsageError, naming `where`, for others."""
-    return tuple(_transforming(config, build("defense", config, f"{where}.{place}")) for place, config in enumerate(configs))
-
-
-def _transforming(config: Any, defense: Any) -> Transforming:
-    if not isinstance(defense, Transforming):
-        raise UsageError(
-            f"defenses: {config!r} changes how a client trains, and not only what it sends, expected one that a mod can apply; "
-            "put it into the training"
-        )
-    return defense
