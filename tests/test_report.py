@@ -23,11 +23,12 @@ from leakgauge.core.types import Capability
 from leakgauge.report import Audited, fragment, json_schema, render, words, write_report
 from leakgauge.report.chart import psnr_chart
 from leakgauge.report.gallery import gallery
+from leakgauge.report.markdown import to_markdown
 from leakgauge.report.numbers import duration, number, p_value, significant, summary
-from leakgauge.report.overview import variations
 from leakgauge.report.pictures import strip
 from leakgauge.report.scores import score_table
 from leakgauge.results.store import Store
+from leakgauge.results.variations import over_seeds, variations
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -371,6 +372,26 @@ def test_only_what_varies_is_shown():
     assert keys == ("seed", "attack", "defenses")
     assert rows[2] == ("0", "ig", "sign")
     assert rows[3] == ("none", "none", "none")
+
+
+def test_audits_that_differ_in_their_seeds_alone_are_summed_up():
+    def one(seed, sigma, outcome):
+        spec = {"seed": seed, "attack": "dlg", "defenses": [{"name": "gaussian_noise", "sigma": sigma}]}
+        made = audited(outcome, 2, key=f"{seed}{sigma}")
+        return Audited(replace(made.record, seed=seed, spec=spec), made.images)
+
+    audits = [one(seed, sigma, "leaks" if sigma < 1 else "open") for sigma in (0.1, 3.0) for seed in range(6)]
+    weak, strong = over_seeds([audit.record for audit in audits])
+    assert (weak.differences, len(weak.records)) == ({"defenses": "gaussian_noise(sigma=0.1)"}, 6)
+    assert [record.seed for record in strong.records] == list(range(6))
+    text = render(audits)
+    assert "Over seeds" in text
+    assert "6 of 6 (61% to 100%)" in text
+    assert "0 of 6 (0% to 39%)" in text
+    assert "95% interval" in text
+    assert "| gaussian\\_noise(sigma=0.1) | 6 | 6 of 6 (61% to 100%) |" in to_markdown(audits)
+    assert over_seeds([audit.record for audit in audits[::6]]) == ()
+    assert over_seeds([audits[0].record, audits[0].record]) == ()
 
 
 @pytest.mark.parametrize("shape", [(7,), (4, 4)])

@@ -220,14 +220,29 @@ def test_opening_removes_what_was_left_long_ago(store):
 def test_csv_has_a_row_per_trial_and_example(store, tmp_path):
     store.save(record("a1"), images())
     store.save(failed("b2"))
-    store.to_csv(tmp_path / "all.csv")
-    with (tmp_path / "all.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = table(store, tmp_path)
     assert len(rows) == 4 * 2 + 1
     assert rows[1]["key"] == "a1"
     assert (rows[1]["trial"], rows[1]["example"], rows[1]["psnr"], rows[1]["rank"]) == ("attack", "1", "12.0", "40")
-    assert rows[1]["spec.attack.steps"] == "5"
     assert (rows[-1]["key"], rows[-1]["status"], rows[-1]["psnr"]) == ("b2", "failed", "")
+
+
+def table(store, folder):
+    store.to_csv(folder / "all.csv")
+    with (folder / "all.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_csv_has_what_varies_and_the_defenses_in_one_column(store, tmp_path):
+    spec = {"seed": 0, "attack": {"name": "dlg", "steps": 5}, "data": "faces", "defenses": []}
+    store.save(record("a1", spec=spec), images())
+    noise, pruning = {"name": "gaussian_noise", "sigma": 0.1}, {"name": "pruning", "share": 0.9}
+    store.save(record("b2", spec={**spec, "attack": {"name": "dlg", "steps": 7}, "defenses": [noise, pruning]}), images())
+    first, *_, last = table(store, tmp_path)
+    assert (first["spec.attack.steps"], last["spec.attack.steps"]) == ("5", "7")
+    assert (first["defenses"], last["defenses"]) == ("none", "gaussian_noise(sigma=0.1), pruning(share=0.9)")
+    assert last["spec.defenses.1.share"] == "0.9"
+    assert not {"spec.seed", "spec.data", "spec.attack.name"} & first.keys()
 
 
 def test_reading_imports_no_torch(store):

@@ -32,7 +32,7 @@ def test_a_grid_is_walked_with_its_last_key_fastest():
     found = sweep.expand({"name": "wide", "base": BASE, "grid": grid})
     points = [(one.parts.attack.restarts, len(one.parts.defenses), one.parts.seed) for one in found]
     assert points == list(itertools.product([1, 2], [0, 1], [0, 1, 2]))
-    assert found[1].name == "wide: attack.restarts=1, defenses=[], seed=1"
+    assert found[1].name == "wide: attack.restarts=1, defenses=none, seed=1"
     alone = spec.parse({**BASE, "attack": {"name": "dlg", "restarts": 2}, "defenses": ["clipping"], "seed": 2})
     assert spec.key(found[-1]) == spec.key(alone)
 
@@ -90,7 +90,7 @@ def test_a_base_may_be_a_file_beside_the_sweep(tmp_path):
         ({"grid": {"seed.x": [5]}}, "at seed.x=5: seed.x: cannot be set within 0, expected a mapping at seed"),
         (
             {"grid": {"threat": ["server", "eavesdropper"]}},
-            "at threat='eavesdropper': threat: 'eavesdropper' does not grant procedure, which the attack dlg needs; "
+            "at threat=eavesdropper: threat: 'eavesdropper' does not grant procedure, which the attack dlg needs; "
             "choose server or informed or adaptive, or another attack",
         ),
     ],

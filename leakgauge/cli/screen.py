@@ -16,6 +16,7 @@ from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, Outcome, Re
 if TYPE_CHECKING:
     from leakgauge.executor import Event, Listener
     from leakgauge.results.gate import Result, Rulings
+    from leakgauge.results.variations import Group
     from leakgauge.studying import Findings, Ruling
     from leakgauge.tuning import Tried
 
@@ -33,6 +34,10 @@ STYLES: dict[Outcome | Result | Ruling, str] = {
     "too few to tell": "bold yellow",
     "left out": "dim",
 }
+
+
+_FEW = 12
+"""Up to so many audits are listed one by one even where a line for several seeds sums them up."""
 
 
 def say(text: str | Text, *, to_stderr: bool = False) -> None:
@@ -169,7 +174,30 @@ def _show_record(record: Record) -> None:
 
 def _show_table(records: Sequence[Record]) -> None:
     from leakgauge.results.multiplicity import together
+    from leakgauge.results.variations import over_seeds
 
+    groups = over_seeds(records)
+    if len(records) <= _FEW or not groups:
+        _show_each(records)
+    if groups:
+        _show_groups(groups)
+    if told := together(records):
+        say(told)
+
+
+def _show_groups(groups: Sequence[Group]) -> None:
+    """A line for audits that differ in their seeds alone."""
+    from leakgauge.report.overview import seeds
+
+    table = Table(*(key.capitalize() for key in groups[0].differences), "Audits", "Leak", "PSNR", "Floor")
+    for line in map(seeds, groups):
+        cells = (f"{cell.text} {cell.detail}".strip() for cell in (line.attack, line.floor))
+        table.add_row(*map(Text, (*line.differences, str(line.count), line.leaks, *cells)))
+    Console().print(table)
+    say("Over seeds: PSNR in dB, of each audit's median example. The report shows each audit.")
+
+
+def _show_each(records: Sequence[Record]) -> None:
     table = Table("Audit", "Verdict", "PSNR", "Floor", "Blind guess", "Positive control")
     for record in records:
         outcome = record.verdict.outcome
@@ -177,8 +205,6 @@ def _show_table(records: Sequence[Record]) -> None:
         table.add_row(Text(record.name), Text(outcome, STYLES[outcome]), *map(Text, best))
     Console().print(table)
     say("PSNR in dB, of the best example.")
-    if told := together(records):
-        say(told)
 
 
 def _best_psnr(trial: Trial | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from leakgauge.report import words
-from leakgauge.report.overview import overview
+from leakgauge.report.overview import Seeds, overview
 from leakgauge.report.scores import Table
 from leakgauge.report.view import Audited, View, anchor_for, view
 
@@ -19,6 +19,10 @@ def to_markdown(audits: Sequence[Audited]) -> str:
     if len(views) > 1:
         summed = overview([one.record for one in audits], views)
         lines += [f"**{summed.headline}.** {summed.together}".strip(), ""]
+        if summed.grouped:
+            lines += _table(
+                (*summed.grouped_keys, "Audits", "Leak", "PSNR, median", "Floor, median"), map(_over_seeds, summed.grouped)
+            )
         lines += _table(
             ("Audit", "Verdict", "PSNR, median", "Floor, median", "Identified"),
             ((line.view.title, line.view.outcome_short, line.attack, line.floor, line.identified) for line in summed.lines),
@@ -27,6 +31,11 @@ def to_markdown(audits: Sequence[Audited]) -> str:
         lines += _audit(one)
     lines += ["## What this is not", "", *(f"* {limit}" for limit in words.LIMITS), ""]
     return "\n".join(lines)
+
+
+def _over_seeds(line: Seeds) -> Sequence[str]:
+    cells = (f"{cell.text} {cell.detail}".strip() for cell in (line.attack, line.floor))
+    return (*line.differences, str(line.count), line.leaks, *cells)
 
 
 def _audit(shown: View) -> Iterator[str]:

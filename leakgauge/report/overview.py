@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from leakgauge.auditing.record import ATTACK, FLOOR, Record
-from leakgauge.report.numbers import DASH, duration, median, number, plural, present
-from leakgauge.report.view import View, describe
+from leakgauge.core.statistics import wilson
+from leakgauge.report.numbers import DASH, Cell, duration, median, number, plural, present, share, summary
+from leakgauge.report.view import View
 from leakgauge.results.multiplicity import together
+from leakgauge.results.variations import Group, over_seeds, variations
 
 
 @final
@@ -28,6 +30,18 @@ class Line:
 
 @final
 @dataclass(frozen=True)
+class Seeds:
+    """Audits that differ in their seeds alone, in one line of the table over seeds."""
+
+    differences: tuple[str, ...]
+    count: int
+    leaks: str
+    attack: Cell
+    floor: Cell
+
+
+@final
+@dataclass(frozen=True)
 class Overview:
     """All audits at a glance. `tally` holds (CSS class, words, count), and counts every audit that was started."""
 
@@ -37,6 +51,8 @@ class Overview:
     together: str  # which of the leaks stand, of so many audits
     keys: tuple[str, ...]  # of the specs, those that vary
     lines: tuple[Line, ...]
+    grouped_keys: tuple[str, ...]  # that vary, besides the seed
+    grouped: tuple[Seeds, ...]  # empty where no two audits differ in their seed alone
 
 
 _ORDER = {"bad": "leak", "unsure": "inconclusive", "broken": "did not finish", "calm": "no leak found"}
@@ -46,6 +62,7 @@ def overview(records: Sequence[Record], views: Sequence[View]) -> Overview:
     """Sum up the audits, in the order given."""
     keys, differences = variations([record.spec for record in records])
     counts = Counter(view.tone for view in views)
+    groups = over_seeds(records)
     tally = tuple((tone, label, counts[tone]) for tone, label in _ORDER.items() if counts[tone])
     return Overview(
         headline=_headline(counts["bad"], counts["calm"], len(views)),
@@ -57,7 +74,28 @@ def overview(records: Sequence[Record], views: Sequence[View]) -> Overview:
             Line(shown, row, _middle(record, ATTACK), _middle(record, FLOOR), _identified(record), duration(record.seconds))
             for record, shown, row in zip(records, views, differences, strict=True)
         ),
+        grouped_keys=tuple(groups[0].differences) if groups else (),
+        grouped=tuple(seeds(group) for group in groups),
     )
+
+
+def seeds(group: Group) -> Seeds:
+    """Sum up audits that differ in their seeds alone: how many leak, and the medians of their examples, with intervals."""
+    leaking = sum(record.verdict.outcome in ("leaks", "partial leak") for record in group.records)
+    low, high = wilson(leaking, len(group.records))
+    return Seeds(
+        differences=tuple(group.differences.values()),
+        count=len(group.records),
+        leaks=f"{leaking} of {len(group.records)} ({share(low)} to {share(high)})",
+        attack=_over(group, ATTACK),
+        floor=_over(group, FLOOR),
+    )
+
+
+def _over(group: Group, trial: str) -> Cell:
+    """The median of one value an audit: the examples of a batch go together."""
+    found = [present(record.trials[trial].scores.get("psnr", ())) for record in group.records if trial in record.trials]
+    return summary("psnr", [median(numbers) for numbers in found if numbers])
 
 
 def _headline(leaking: int, calm: int, total: int) -> str:
@@ -68,30 +106,6 @@ def _headline(leaking: int, calm: int, total: int) -> str:
     if not calm:
         return f"None of {audits} can tell"
     return f"No leak found in {audits}" if calm == total else f"No leak found in {calm} of {audits}, the others cannot tell"
-
-
-def variations(specs: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """The top-level keys whose values are not all the same, and for every spec what it says there, without what all share."""
-    names = tuple(dict.fromkeys(key for spec in specs for key in spec if key != "name"))
-    keys = tuple(key for key in names if any(spec.get(key) != specs[0].get(key) for spec in specs))
-    columns = [_told_apart([spec.get(key) for spec in specs]) for key in keys]
-    return keys, tuple(tuple(column[row] for column in columns) for row in range(len(specs)))
-
-
-def _told_apart(values: Sequence[Any]) -> list[str]:
-    """Describe each value by its name, and by those of its parts that differ among values of the same name."""
-    return [describe(_telling(value, values)) or DASH for value in values]
-
-
-def _telling(value: Any, others: Sequence[Any]) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    kin = [other for other in others if isinstance(other, Mapping) and other.get("name") == value.get("name")]
-    return {
-        key: _telling(part, [other.get(key) for other in kin])
-        for key, part in value.items()
-        if key == "name" or any(other.get(key) != part for other in kin)
-    }
 
 
 def _middle(record: Record, trial: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, final
 import yaml
 
 from leakgauge.auditing.record import ATTACK, Outcome, Record, Setting
+from leakgauge.core.phrasing import phrase
 from leakgauge.core.registry import code_in
 from leakgauge.core.threat import NAMED
 from leakgauge.report import words
@@ -161,7 +162,7 @@ def _facts(record: Record) -> tuple[tuple[str, tuple[str, ...]], ...]:
     if setting is None:
         return ()
     shape = " × ".join(str(side) for side in setting.input_shape)
-    victim = (describe(record.spec["victim"]),) if "victim" in record.spec else ()
+    victim = (phrase(record.spec["victim"]),) if "victim" in record.spec else ()
     attack = record.trials[ATTACK].attack if ATTACK in record.trials else ""
     return (
         ("Model", (*victim, plural(setting.parameters, "parameter"))),
@@ -171,17 +172,6 @@ def _facts(record: Record) -> tuple[tuple[str, tuple[str, ...]], ...]:
         ("Batch", (f"{plural(setting.examples, 'example')} of {shape}, {plural(setting.classes, 'class', 'classes')}",)),
         *((("Attack", (attack,)),) if attack else ()),
     )
-
-
-def describe(value: Any) -> str:
-    """A part of a spec in a line."""
-    if isinstance(value, Mapping):
-        name = value.get("name", "")
-        rest = ", ".join(f"{key}={describe(part)}" for key, part in value.items() if key != "name")
-        return f"{name}({rest})" if name and rest else str(name or f"({rest})")
-    if isinstance(value, list | tuple):
-        return ", ".join(describe(part) for part in value) or "none"
-    return "none" if value is None else str(value)
 
 
 def _chart_text(table: Table | None) -> str:

@@ -31,6 +31,7 @@ from safetensors.numpy import load_file, save_file
 
 from leakgauge.auditing.record import Record, Trial
 from leakgauge.core.errors import UsageError
+from leakgauge.core.phrasing import phrase
 
 if TYPE_CHECKING:
     from leakgauge.auditing.outcome import Images
@@ -145,8 +146,15 @@ class Store:
         return aside
 
     def to_csv(self, path: Path) -> None:
-        """Write one row per audit, trial and example, for tools of your own; the spec's values are columns `spec.*`."""
-        rows = [row for record in self.records() for row in _rows(record)]
+        """Write one row per audit, trial and example, for tools of your own.
+
+        What tells the audits apart is in columns `spec.*`, and the defenses of each in one column, in words.
+        """
+        records = list(self.records())
+        flat = [dict(_flat(record.spec, "spec")) for record in records]
+        varying = {name for one in flat for name in one if any(other.get(name) != one[name] for other in flat)}
+        told = [{name: value for name, value in one.items() if name in varying} for one in flat]
+        rows = [row for record, one in zip(records, told, strict=True) for row in _rows(record, one)]
         columns = list(dict.fromkeys(name for row in rows for name in row))
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
@@ -220,14 +228,15 @@ def _reason(error: Exception) -> str:
             return str(error).splitlines()[0]
 
 
-def _rows(record: Record) -> Iterator[dict[str, Any]]:
+def _rows(record: Record, told: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     head: dict[str, Any] = {
         "key": record.key,
         "name": record.name,
         "seed": record.seed,
         "status": record.status,
         "verdict": record.verdict.outcome,
-        **dict(_flat(record.spec, "spec")),
+        "defenses": phrase(record.spec.get("defenses")),
+        **told,
     }
     if not record.trials:
         yield head

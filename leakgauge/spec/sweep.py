@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar, final
 
 from leakgauge.core.errors import UsageError, suggestion
+from leakgauge.core.phrasing import phrase
 from leakgauge.spec.document import AuditSpec, complete, key, parse
 from leakgauge.spec.reading import override, put, read_file, shown
 
@@ -105,7 +106,7 @@ def _points(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _at(base: Mapping[str, Any], point: Mapping[str, Any], name: str) -> AuditSpec:
-    told = ", ".join(f"{path}={shown(value)}" for path, value in point.items())
+    told = ", ".join(f"{path}={phrase(value)}" for path, value in point.items())
     try:
         changed = {**base, "name": f"{name}: {told}" if told else name}
         for path, value in point.items():
