@@ -385,7 +385,7 @@ def test_audits_that_differ_in_their_seeds_alone_are_summed_up():
     assert (weak.differences, len(weak.records)) == ({"defenses": "gaussian_noise(sigma=0.1)"}, 6)
     assert [record.seed for record in strong.records] == list(range(6))
     text = render(audits)
-    assert "Over seeds" in text
+    assert "audits that are the same but for their seeds" in text
     assert "6 of 6 (61% to 100%)" in text
     assert "0 of 6 (0% to 39%)" in text
     assert "95% interval" in text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, Outcome, Record, Trial
@@ -189,7 +189,8 @@ def _show_groups(groups: Sequence[Group]) -> None:
     """A line for audits that differ in their seeds alone."""
     from leakgauge.report.overview import seeds
 
-    table = Table(*(key.capitalize() for key in groups[0].differences), "Audits", "Leak", "PSNR", "Floor")
+    settings = (Column(key.capitalize(), overflow="fold") for key in groups[0].differences)
+    table = Table(*settings, "Audits", "Leak", "PSNR", "Floor")
     for line in map(seeds, groups):
         cells = (f"{cell.text} {cell.detail}".strip() for cell in (line.attack, line.floor))
         table.add_row(*map(Text, (*line.differences, str(line.count), line.leaks, *cells)))
@@ -198,7 +199,7 @@ def _show_groups(groups: Sequence[Group]) -> None:
 
 
 def _show_each(records: Sequence[Record]) -> None:
-    table = Table("Audit", "Verdict", "PSNR", "Floor", "Blind guess", "Positive control")
+    table = Table(Column("Audit", overflow="fold"), "Verdict", "PSNR", "Floor", "Blind guess", "Positive control")
     for record in records:
         outcome = record.verdict.outcome
         best = (_best_psnr(record.trials.get(name)) for name in (ATTACK, FLOOR, BLIND, CONTROL))
