@@ -590,3 +590,19 @@ def test_summaries_say_what_their_interval_is():
     assert summary("ssim", (-0.0001,)).text == "0.000"
     assert p_value(0.0) == "p < 0.0001"
     assert p_value(0.0123) == "p = 0.012"
+
+
+def test_a_fragment_holds_its_own_in_a_notebook():
+    """Notebooks style elements by a class; what they say must not win over the fragment, nor the system's theme over theirs."""
+    one = audited("leaks")
+    text = fragment(one.record, one.images)
+    css = text[text.index("<style>") : text.index("</style>")]
+    selectors = [part.strip() for rule in re.findall(r"([^{}]+)\{", css) for part in rule.split(",") if ".leakgauge" in part]
+    assert len(selectors) > 100
+    assert all(".leakgauge.leakgauge" in one for one in selectors)
+    for theme in ('[data-jp-theme-light="false"]', ".vscode-dark", 'html[theme="dark"]', '[data-jp-theme-light="true"]'):
+        assert theme in css
+    assert ".leakgauge.leakgauge dt" in css  # JupyterLab floats terms, a fifth of the width each
+    page = render([one])
+    assert "jp-theme" not in page
+    assert ".leakgauge.leakgauge" not in page
