@@ -27,6 +27,7 @@ EXTRAS = {
     "transformers": "transformers",
     "flower": "flwr",
     "nvflare": "nvflare",
+    "ray": "ray",
 }
 """Extra to the module that it brings."""
 

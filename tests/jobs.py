@@ -1,5 +1,8 @@
 """Jobs for the executor that need no torch: what a spec (a dict) tells them to do, they do."""
 
+import importlib
+import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -54,6 +57,19 @@ def kill_once(path):
         kill(None)
 
 
+def kill_parent_once(path):
+    """Kill what wants this audit, a worker of Ray's."""
+    if not Path(path).exists():
+        Path(path).touch()
+        os.kill(multiprocessing.parent_process().pid, signal.SIGKILL)
+        time.sleep(600)
+
+
+def kill_parent(_):
+    os.kill(multiprocessing.parent_process().pid, signal.SIGKILL)
+    time.sleep(600)
+
+
 def kill(_):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -85,6 +101,8 @@ STEPS = {
     "sleep": time.sleep,
     "kill_once": kill_once,
     "kill": kill,
+    "kill_parent_once": kill_parent_once,
+    "kill_parent": kill_parent,
     "leave": leave,
     "leave_politely": leave_politely,
     "divide": divide,
@@ -105,5 +123,33 @@ def main(root, log):
         sys.exit(130)
 
 
+def main_on_ray(root, log, seconds):
+    """A driver on Ray: eight audits of so many seconds each."""
+    from leakgauge.executor import Runtime, execute_on_ray
+    from leakgauge.results.store import Store
+
+    tasks = [task(f"a{number}", note=log, sleep=float(seconds)) for number in range(8)]
+    of_a_module = importlib.import_module("jobs").job  # that of __main__ is in none
+    execute_on_ray(tasks, Store(Path(root)), Runtime(), job=of_a_module)
+
+
+def main_of(root, tasks):
+    """A driver on Ray of the tasks in a file: key to spec. Writes down what came of them."""
+    from leakgauge.executor import Runtime, execute_on_ray
+    from leakgauge.results.store import Store
+
+    events = []
+    wanted = [task(key, **spec) for key, spec in json.loads(Path(tasks).read_text()).items()]
+    summary = execute_on_ray(wanted, Store(Path(root)), Runtime(), listener=events.append, job=importlib.import_module("jobs").job)
+    found = {
+        "records": [(made.key, made.status, made.verdict.reason) for made in summary.records],
+        "usage_errors": summary.usage_errors,
+        "skipped": sorted(summary.skipped),
+        "ended": sorted(event.task.key for event in events if event.kind == "ended"),
+    }
+    Path(tasks).with_suffix(".found").write_text(json.dumps(found))
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    name, *arguments = sys.argv[1:]
+    {"main": main, "ray": main_on_ray, "tasks": main_of}[name](*arguments)

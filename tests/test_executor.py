@@ -187,7 +187,7 @@ def driver(tmp_path):
     log = tmp_path / "log"
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     process = subprocess.Popen(
-        [sys.executable, "tests/jobs.py", tmp_path / "out", log],
+        [sys.executable, "tests/jobs.py", "main", tmp_path / "out", log],
         start_new_session=True,
         stderr=subprocess.PIPE,
         env=environment,

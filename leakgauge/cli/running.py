@@ -36,6 +36,10 @@ GatePolicy = Annotated[
     Path | None, typer.Option("--gate", metavar="POLICY.yaml", help="Hold the results against a policy right away.")
 ]
 Shard = Annotated[str | None, typer.Option(metavar="I/N", help="Run part I of N, from 1, into the same folder as the other parts.")]
+Ray = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: its address, auto, or local.", show_default="no cluster"),
+]
 RESULTS = Path("leakgauge-results")
 
 
@@ -68,6 +72,7 @@ def sweep(
     timeout: Timeout = None,
     shard: Shard = None,
     policy: GatePolicy = None,
+    ray: Ray = None,
 ) -> None:
     """Run all audits of a grid; run the same command again to resume.
 
@@ -77,20 +82,24 @@ def sweep(
     from leakgauge.spec import sweep as sweeps
 
     specs = sweeps.load(file, settings or ()).specs
-    _run_part(specs, shard, out, runtime_for(device, workers, timeout, len(specs)), rules)
+    _run_part(specs, shard, out, runtime_for(device, workers, timeout, len(specs)), rules, ray)
 
 
-def _run_part(specs: Sequence[AuditSpec], shard: str | None, out: Path, runtime: Runtime, policy: Policy | None) -> None:
+def _run_part(
+    specs: Sequence[AuditSpec], shard: str | None, out: Path, runtime: Runtime, policy: Policy | None, ray: str | None = None
+) -> None:
     from leakgauge.spec import sweep as sweeps
 
     part = specs if shard is None else sweeps.shard(specs, shard)
-    _run(part, out, runtime, policy, is_part=shard is not None)
+    _run(part, out, runtime, policy, ray, is_part=shard is not None)
 
 
-def _run(specs: Sequence[AuditSpec], out: Path, runtime: Runtime, policy: Policy | None, *, is_part: bool = False) -> None:
+def _run(
+    specs: Sequence[AuditSpec], out: Path, runtime: Runtime, policy: Policy | None, ray: str | None, *, is_part: bool = False
+) -> None:
     from leakgauge.cli import screen
 
-    summary = execute_all(specs, out, runtime)
+    summary = execute_all(specs, out, runtime, ray)
     screen.show_records(summary.records)
     if is_part:
         screen.say(f"Once all parts are there, make the report: leakgauge report {out}")
@@ -112,13 +121,15 @@ def _run(specs: Sequence[AuditSpec], out: Path, runtime: Runtime, policy: Policy
         raise typer.Exit(INCONCLUSIVE)
 
 
-def execute_all(specs: Sequence[AuditSpec], out: Path, runtime: Runtime) -> Summary:
-    """Run audits with progress on stderr; an interrupt ends in its exit code."""
+def execute_all(specs: Sequence[AuditSpec], out: Path, runtime: Runtime, ray: str | None = None) -> Summary:
+    """Run audits with progress on stderr, on a Ray cluster if one is named; an interrupt ends in its exit code."""
     from leakgauge.cli import screen
-    from leakgauge.executor import execute, task_of
+    from leakgauge.executor import execute, execute_on_ray, task_of
     from leakgauge.results.store import Store
 
     with interruptible(), screen.progress(len(specs)) as listener:
+        if ray is not None:
+            return execute_on_ray(map(task_of, specs), Store(out.resolve()), runtime, address=ray, listener=listener)
         return execute(map(task_of, specs), Store(out), runtime, listener=listener)
 
 

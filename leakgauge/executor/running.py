@@ -63,12 +63,8 @@ def execute(tasks: Iterable[Task], store: Store, runtime: Runtime, *, listener: 
     check_device(runtime.device)
     store.open()
     wanted = {task.key: task for task in tasks}
-    records: dict[str, Record] = {}
     usage_errors: dict[str, None] = {}
-    for task in wanted.values():
-        if _is_done(store, task.key):
-            records[task.key] = store.load(task.key)
-            listener(Event("skipped", task, 1.0, records[task.key]))
+    records = finished_before(wanted.values(), store, listener)
     skipped = frozenset(records)
     waiting = deque(Attempt(task) for task in wanted.values() if task.key not in records)
     running: list[Attempt] = []
@@ -88,7 +84,7 @@ def execute(tasks: Iterable[Task], store: Store, runtime: Runtime, *, listener: 
                     waiting.appendleft(Attempt(task, attempt.number + 1))
                     continue
                 if failure is not None:
-                    store.save(_failed(task, failure, attempt.seconds))
+                    store.save(failed(task, failure, attempt.seconds))
                     usage_errors |= dict.fromkeys([failure.message] if failure.is_usage else [])
                 records[task.key] = store.load(task.key)
                 listener(Event("ended", task, 1.0, records[task.key]))
@@ -96,6 +92,16 @@ def execute(tasks: Iterable[Task], store: Store, runtime: Runtime, *, listener: 
         for attempt in running:
             attempt.stop(store)
     return Summary(tuple(records[key] for key in wanted), skipped, tuple(usage_errors))
+
+
+def finished_before(tasks: Iterable[Task], store: Store, listener: Listener) -> dict[str, Record]:
+    """Return the records that are there by key, and tell the listener; what is damaged is set aside."""
+    records = {}
+    for task in tasks:
+        if _is_done(store, task.key):
+            records[task.key] = store.load(task.key)
+            listener(Event("skipped", task, 1.0, records[task.key]))
+    return records
 
 
 def _listen(running: list[Attempt], timeout: float, listener: Listener) -> None:
@@ -117,7 +123,8 @@ def _is_done(store: Store, key: str) -> bool:
         return False
 
 
-def _failed(task: Task, failure: Failure, seconds: float) -> Record:
+def failed(task: Task, failure: Failure, seconds: float) -> Record:
+    """Return the record of an audit that came to nothing."""
     return Record(
         key=task.key,
         name=task.name,
