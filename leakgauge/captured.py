@@ -170,9 +170,10 @@ def _network(capture: Capture, given: Given, inputs: Inputs) -> Model:
 
 
 def _classes(capture: Capture) -> list[int]:
-    """How many classes the network may tell apart: the rows of a matrix, most of them classifiers' at the end."""
-    rows = [int(value.shape[0]) for value in (capture.before or capture.sent).values() if value.dim() == 2]
-    return list(dict.fromkeys(reversed(rows))) or [1]
+    """How many classes the network may tell apart: the rows of a matrix or, where a convolution classifies, of anything."""
+    values = [value for value in (capture.before or capture.sent).values() if value.dim() > 0]
+    matrices = [value for value in values if value.dim() == 2]
+    return list(dict.fromkeys(int(value.shape[0]) for value in (*reversed(matrices), *reversed(values)))) or [1]
 
 
 def _fits(capture: Capture, model: Model) -> bool:

@@ -40,6 +40,14 @@ class Asks(nn.Module):
 
     def forward(self, x):
         return self.a_head(self.body(x.flatten(1)).sigmoid())
+
+class Convolves(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.a_head, self.body = nn.Conv2d(6, num_classes, 1), nn.Conv2d(3, 6, 3)
+
+    def forward(self, x):
+        return self.a_head(self.body(x).sigmoid()).mean((2, 3))
 """
 POOL = Photographs(size=16).load()
 X, Y = POOL.x[:1], torch.tensor([2])
@@ -192,15 +200,16 @@ def test_numbers_for_names_are_the_order_of_the_network(here, all_of_it):
     assert any("Tensors have numbers for names" in told for told in result.record.diagnosis)
 
 
-def test_a_network_is_told_the_number_of_classes_that_fits(here):
-    """The last tensor of a file, by its name, is not the classifier's."""
+@pytest.mark.parametrize("name", ["Asks", "Convolves"])
+def test_a_network_is_told_the_number_of_classes_that_fits(here, name):
+    """The last tensor of a file, by its name, is not the classifier's; and some classify by a convolution."""
     import mynet
 
-    net = mynet.Asks(5)
+    net = getattr(mynet, name)(5)
     with capture.recording(net, "captures", examples=1, learning_rate=0.1, local_steps=1, inputs=INPUTS, truth=(X, Y)):
         step(net)
     quick = {"name": "inverting_gradients", "labels": "counts", "steps": 2}
-    result = attack(capture.read(capture.find("captures")[0]), Given(model="mynet:Asks", attack=quick, device="cpu"))
+    result = attack(capture.read(capture.find("captures")[0]), Given(model=f"mynet:{name}", attack=quick, device="cpu"))
     assert result.record.setting.classes == 5
     assert not result.record.setting.mismatch
 
