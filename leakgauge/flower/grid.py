@@ -98,8 +98,9 @@ class CapturingGrid(Grid):
     def _capture(self, reply: Message) -> None:
         asked = self.sent.get(reply.metadata.src_node_id)
         if asked is not None and is_masked(reply):
-            if self.masked is None or round_of(self.masked.asked, reply) != round_of(asked.content, reply):
-                self.masked = _Masked(asked.content, {})
+            number = round_of(asked.content, reply)
+            if self.masked is None or self.masked.round != number:  # one whose result was never sent is given up
+                self.masked = _Masked(number, asked.content, {})
             self.masked.replies[str(reply.metadata.src_node_id)] = reply
             return
         for one in exchanges(None if asked is None else asked.content, reply, self.kind):
@@ -123,5 +124,6 @@ class CapturingGrid(Grid):
 class _Masked(NamedTuple):
     """A secure aggregation whose result has not been sent out yet."""
 
+    round: int | None
     asked: RecordDict
     replies: dict[str, Message]

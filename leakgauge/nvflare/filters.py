@@ -32,7 +32,7 @@ _ROUND = "current_round"
 
 
 @final
-class Remembered(DXOFilter):  # type: ignore[misc]  # NVFlare has no types
+class Remembered(DXOFilter):
     """At the server, on what it sends: keeps the weights that a client starts from, for `Captured`."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Remembered(DXOFilter):  # type: ignore[misc]  # NVFlare has no types
 
 
 @final
-class Captured(DXOFilter):  # type: ignore[misc]
+class Captured(DXOFilter):
     """At the server, on what it receives: writes a capture below `folder`. One that cannot be written is told in the log."""
 
     def __init__(self, folder: str, learning_rate: float | None = None) -> None:
@@ -73,7 +73,7 @@ class Captured(DXOFilter):  # type: ignore[misc]
 
 
 @final
-class Defended(DXOFilter):  # type: ignore[misc]
+class Defended(DXOFilter):
     """At a client, on what it sends: puts defenses on a difference of weights, as in an audit file's `defenses`.
 
     Running statistics and counters are sent as they are. New weights, of which no difference can be taken here, are an error.
