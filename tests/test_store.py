@@ -16,6 +16,7 @@ from samples import failed, images, record
 from leakgauge.core.errors import UsageError
 from leakgauge.results import store as module
 from leakgauge.results.store import RECORD, TENSORS, Store, record_schema
+from leakgauge.results.table import write_csv
 
 
 @pytest.fixture
@@ -228,7 +229,7 @@ def test_csv_has_a_row_per_trial_and_example(store, tmp_path):
 
 
 def table(store, folder):
-    store.to_csv(folder / "all.csv")
+    write_csv(list(store.records()), folder / "all.csv")
     with (folder / "all.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 

@@ -35,7 +35,9 @@ def report(
         markdown.write_text(to_markdown(audits_of(folder)), encoding="utf-8")
         screen.say(f"Markdown: {markdown}")
     if csv is not None:
-        store.to_csv(csv)
+        from leakgauge.results.table import write_csv
+
+        write_csv(list(store.records()), csv)
         screen.say(f"Table: {csv}")
 
 

@@ -8,7 +8,6 @@ A folder is written under a temporary name and renamed, so that it is there whol
 
 from __future__ import annotations
 
-import csv
 import errno
 import logging
 import os
@@ -16,7 +15,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -29,9 +28,8 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from leakgauge.auditing.record import Record, Trial
+from leakgauge.auditing.record import Record
 from leakgauge.core.errors import UsageError
-from leakgauge.core.phrasing import phrase
 
 if TYPE_CHECKING:
     from leakgauge.auditing.outcome import Images
@@ -145,22 +143,6 @@ class Store:
         log.warning("the audit %s is damaged: set aside as %s", key, aside.name)
         return aside
 
-    def to_csv(self, path: Path) -> None:
-        """Write one row per audit, trial and example, for tools of your own.
-
-        What tells the audits apart is in columns `spec.*`, and the defenses of each in one column, in words.
-        """
-        records = list(self.records())
-        flat = [dict(_flat(record.spec, "spec")) for record in records]
-        varying = {name for one in flat for name in one if any(other.get(name) != one[name] for other in flat)}
-        told = [{name: value for name, value in one.items() if name in varying} for one in flat]
-        rows = [row for record, one in zip(records, told, strict=True) for row in _rows(record, one)]
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
-
     def _put(self, partial: Path, key: str) -> None:
         """Rename a complete folder to its key. A folder in its place is replaced, unless it is finished and whole."""
         target, replaced = self.root / key, partial.with_name(f"{partial.name}-replaced")
@@ -226,40 +208,3 @@ def _reason(error: Exception) -> str:
             return text
         case _:
             return str(error).splitlines()[0]
-
-
-def _rows(record: Record, told: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    head: dict[str, Any] = {
-        "key": record.key,
-        "name": record.name,
-        "seed": record.seed,
-        "status": record.status,
-        "verdict": record.verdict.outcome,
-        "defenses": phrase(record.spec.get("defenses")),
-        **told,
-    }
-    if not record.trials:
-        yield head
-    for name, trial in record.trials.items():
-        for example in range(record.setting.examples if record.setting else 0):
-            yield {**head, "trial": name, "trial_status": trial.status, "seconds": trial.seconds, **_example(trial, example)}
-
-
-def _example(trial: Trial, example: int) -> dict[str, Any]:
-    return {
-        "example": example,
-        **{name: values[example] for name, values in trial.scores.items()},
-        "rank": trial.ranks[example] if trial.ranks else None,
-        "label_accuracy": trial.label_accuracy,
-    }
-
-
-def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, part in value.items():
-            yield from _flat(part, f"{name}.{key}")
-    elif isinstance(value, list | tuple):
-        for index, part in enumerate(value):
-            yield from _flat(part, f"{name}.{index}")
-    else:
-        yield name, value
