@@ -1,6 +1,7 @@
 """Generative gradient leakage: products of gradients, estimates of defenses, codes, searches without gradients, audits."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from leakgauge.attacks.ggl import ggl
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.likelihoods.cosine import Cosine
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
+from leakgauge.attacks.limits import nearest
 from leakgauge.attacks.objective import Problem, Terms
 from leakgauge.attacks.population.products import products
 from leakgauge.attacks.priors.total_variation import TotalVariation
@@ -26,6 +28,7 @@ from leakgauge.attacks.searches.cma_es import CMAES
 from leakgauge.attacks.searches.turbo import TuRBO
 from leakgauge.attacks.spaces.latent import Latent, in_ball
 from leakgauge.attacks.spaces.pixels import Pixels
+from leakgauge.auditing.diagnosis import diagnose
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
@@ -487,6 +490,41 @@ def test_an_audit_tells_what_the_generator_could_make_at_best():
     assert result.record.setting.sampled[0] > 25, "pictures that it makes are found"
     assert any("nearest to the private pictures" in told for told in result.record.diagnosis)
     assert result.verdict.outcome != "no leak found by these attacks", "a generator that cannot make the picture tells nothing"
+
+
+class Squares:
+    """A space of pixels that are squares of codes: from the code 0, no slope leads anywhere."""
+
+    def start(self, seen, count, /, *, rng):
+        return torch.zeros(count, 6)
+
+    def draw(self, seen, count, /, *, rng):
+        return torch.randn(count, 6, generator=rng)
+
+    def decode(self, point, seen, /):
+        return point.square()
+
+    def project(self, point, seen, /):
+        return point
+
+    def energy(self, point, /):
+        return 0.5 * point.square().sum(dim=1)
+
+
+def test_the_nearest_picture_is_looked_for_from_several_starts():
+    seen = sample().observe(FedSGD())
+    batch = Batch(torch.rand(3, 6, generator=stream(0, "squares")), torch.tensor([0, 1, 2]))
+    found = nearest(Squares(), seen, batch, rng=stream(0, "limit"), tick=no_tick)
+    torch.testing.assert_close(found.x, batch.x, atol=0.02, rtol=0)
+    assert torch.equal(found.y, batch.y)
+
+
+def test_who_comes_nearer_than_the_limit_is_told():
+    result = audited("anywhere")
+    limit = replace(result.record.trials["limit"], scores={"psnr": (result.record.trials["attack"].scores["psnr"][0] - 1,)})
+    told = diagnose({**result.record.trials, "limit": limit}, result.record.setting)
+    assert any("came nearer than that search" in line for line in told)
+    assert not any("came nearer than that search" in line for line in result.record.diagnosis)
 
 
 def test_an_update_that_knows_nothing_gives_nothing():

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from leakgauge.auditing.record import ATTACK, LIMIT, Setting, Trial
 from leakgauge.auditing.verdict import is_unfinished, recovered_examples
 
+_NEARER = 0.1
+"""By how many dB an attack has to be above what a search with the private pictures in hand found, to be told apart."""
+
 
 def diagnose(trials: Mapping[str, Trial], setting: Setting) -> tuple[str, ...]:
     """Say why an attack may have failed, from its own loss against the loss at the truth, and from counting unknowns."""
@@ -56,11 +59,14 @@ def _limited(trials: Mapping[str, Trial], setting: Setting) -> list[str]:
     """How near the attack could have come, and how near it comes to what it can make."""
     if LIMIT not in trials:
         return []
-    best = [value for value in trials[LIMIT].scores.get("psnr", ()) if value is not None]
+    found, best = ([value for value in trials[kind].scores.get("psnr", ()) if value is not None] for kind in (ATTACK, LIMIT))
     own = [value for value in setting.sampled if value is not None]
     told = []
     if best:
-        told.append(f"Of what the attack can make, the nearest to the private pictures has {max(best):.1f} dB at best.")
+        told.append(
+            f"Of what the attack can make, the nearest to the private pictures that a search finds has {max(best):.1f} dB at best."
+            + (" The attack came nearer than that search." if found and max(found) > max(best) + _NEARER else "")
+        )
     if own:
         told.append(f"Pictures that it can make, it rebuilds from their undefended update at {max(own):.1f} dB at best.")
     return told

@@ -61,7 +61,7 @@ TRIALS = {
     ATTACK: ("Attack", "the audited attack on the private batch"),
     FLOOR: ("Floor", "the same attack given the update of other data: what it scores without the secret"),
     BLIND: ("Blind guess", "a guess made without any update"),
-    LIMIT: ("Limit", "the nearest to the private pictures that the attack can make, found with them in hand"),
+    LIMIT: ("Limit", "the nearest to the private pictures that the attack can make, as far as a search with them in hand finds it"),
     CONTROL: ("Positive control", "the undefended update with everything granted: must succeed, or finding nothing means nothing"),
 }
 
