@@ -215,7 +215,8 @@ STUDY = Study(
         "takes half of its steps in codes and half in pixels. Beside them, and not in the paper: the likelihood that the defense "
         "implies with a learned density, which has to be told the defense. Noise has a standard deviation of 0.1, clipping a "
         "norm of 4, sparsification drops 90% of each tensor, and Soteria 80% of a layer's inputs. The floor is the same attack, "
-        "from the same start, given the update of another image: what the prior alone would have guessed."
+        "from the same start, given the update of another image: what the prior alone would have guessed. The norm of an update is "
+        "taken for the bound of its clipping, which it is for gradients that were clipped; others are shorter and do not show it."
         + (f" Not tuned yet, and so no fair comparison: {', '.join(UNTUNED)}." if UNTUNED else "")
     ),
     blocks=(TABLE,),
