@@ -54,6 +54,7 @@ class Evidence:
     chance: float | None = None  # that guesses without knowledge come as near; None where there is nothing to compare with
     ranks: Tensor | None = None  # [n], of each truth among the others of its class, 1 is nearest; None without others
     bars: Mapping[str, Tensor] = field(default_factory=dict)  # metric -> [n], what a score must reach to count as recovered
+    rivals: Mapping[str, Tensor] = field(default_factory=dict)  # metric -> [n], the best score of what knows nothing, 0 dB or more
 
 
 def weigh(lineup: Lineup, guesses: Tensor, floors: Sequence[Tensor], *, threshold: float, margin: float) -> Evidence:
@@ -63,21 +64,22 @@ def weigh(lineup: Lineup, guesses: Tensor, floors: Sequence[Tensor], *, threshol
     out most, and as much nearer than to the nearest floor: what is like everything in the pool stands out nowhere.
     """
     guesses, floor = _usable(guesses), _usable(torch.cat([*floors, lineup.truths[:0]]))
-    bars = _bars(lineup.truths, lineup, floor, threshold, margin)
+    rivals = _rivals(lineup.truths, lineup, floor)
     if lineup.trained is not None:
-        bars |= {_METRICS[PLAIN] + TRAINED: _bars(lineup.trained, lineup, floor, threshold, margin)[_METRICS[PLAIN]]}
+        rivals |= {_METRICS[PLAIN] + TRAINED: _rivals(lineup.trained, lineup, floor)[_METRICS[PLAIN]]}
+    bars = {name: (best + margin).clamp_min(threshold) for name, best in rivals.items()}
     if not len(guesses):
         ranks = torch.full_like(lineup.classes, len(lineup.others) + 1) if len(lineup.others) else None
-        return Evidence(1.0 if ranks is not None else None, ranks, bars)
+        return Evidence(1.0 if ranks is not None else None, ranks, bars, rivals)
     chances = [_gap(truths, lineup, guesses, floor) for truths in (lineup.truths, lineup.trained) if truths is not None]
     if not len(lineup.others):
-        return Evidence(min(chances), None, bars)
+        return Evidence(min(chances), None, bars, rivals)
     is_truth, strata = lineup._places()
     pool = torch.cat([lineup.truths, lineup.others])
     far = {name: value.amin(1) for name, value in distances(pool, floor).items()} if len(floor) else structure(pool)
     scores = nearness({name: value.amin(1) for name, value in distances(pool, guesses).items()}, far)
     ranks = ((scores[None, :] >= scores[is_truth, None]) & (strata[None, :] == lineup.classes[:, None]) & ~is_truth[None, :]).sum(1)
-    return Evidence(min(rank_chance(scores, is_truth, strata), *chances), 1 + ranks, bars)
+    return Evidence(min(rank_chance(scores, is_truth, strata), *chances), 1 + ranks, bars, rivals)
 
 
 def _gap(truths: Tensor, lineup: Lineup, guesses: Tensor, floor: Tensor) -> float:
@@ -106,15 +108,14 @@ def _dimensions(others: Tensor, truths: Tensor) -> dict[str, float]:
     return dict.fromkeys((PLAIN, AFFINE), 4.0 if bool((structure(truths)[AFFINE] > _CONTRAST).all()) else 1.0)
 
 
-def _bars(truths: Tensor, lineup: Lineup, floor: Tensor, threshold: float, margin: float) -> dict[str, Tensor]:
-    """What a score must reach: the threshold, and `margin` dB above each floor, each other picture, and a structureless guess."""
+def _rivals(truths: Tensor, lineup: Lineup, floor: Tensor) -> dict[str, Tensor]:
+    """What floors, other pictures and a structureless guess reach at best, in dB."""
     flat, others = structure(truths), distances(truths, torch.cat([lineup.others, floor]))
-    bars = {}
+    best = {}
     for scale, name in _METRICS.items():
         rivals = [others[scale], *([flat[scale][:, None]] if scale in flat else [])]
-        nearest = torch.cat([*rivals, torch.ones(len(truths), 1)], dim=1).amin(1)
-        bars[name] = (-20 * nearest.log10() + margin).clamp_min(threshold)
-    return bars
+        best[name] = -20 * torch.cat([*rivals, torch.ones(len(truths), 1)], dim=1).amin(1).log10()
+    return best
 
 
 def _usable(pixels: Tensor) -> Tensor:

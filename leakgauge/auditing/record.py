@@ -40,6 +40,8 @@ class Trial:
     ranks: tuple[int, ...] | None = None  # [n], of each secret in the line-up, 1 is best
     chance: float | None = None  # that guesses without knowledge come as near; None where there was nothing to compare with
     bars: dict[str, Numbers] = field(default_factory=dict)  # metric -> [n], what a score must reach to count as recovered
+    rivals: dict[str, Numbers] = field(default_factory=dict)
+    """Metric -> [n], the best score of a floor, another image of the line-up, or a guess without structure."""
     label_chance: float | None = None  # that labels of other batches of the pool agree as well; None where they were granted
     label_accuracy: float | None = None
     losses: Numbers = ()  # [restarts], the attack's own
@@ -70,6 +72,7 @@ class Setting:
     candidates: int | None  # images among which the truth is looked for, the truth included
     threshold: float  # dB
     margin: float  # dB above the floor
+    alpha: float = 0.01  # the chance up to which evidence counts
     rounds: int = 1  # in which the batch was seen
     least_chance: float | None = None  # the smallest that ranks in the line-up can show
     is_same_update: bool = False  # whether the positive control saw the update that the attack saw, and needed no more grants

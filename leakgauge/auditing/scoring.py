@@ -66,6 +66,7 @@ def scored(
         ranks=None if evidence.ranks is None else tuple(evidence.ranks.tolist()),
         chance=evidence.chance,
         bars={name: numbers(values) for name, values in evidence.bars.items()},
+        rivals={name: numbers(values) for name, values in evidence.rivals.items()},
         label_accuracy=judged.label_accuracy,
         label_chance=_label_chance(judged.label_accuracy, guess.y, scene, case, sides, plan.seed),
         losses=numbers(tried.guess.losses),

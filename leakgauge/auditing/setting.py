@@ -38,6 +38,7 @@ def setting_of(scene: Scene, plan: Plan, lineup: Lineup, tried: Mapping[str, Tri
         least_chance=lineup.least_chance if len(lineup.others) else None,
         threshold=plan.criteria.threshold,
         margin=plan.criteria.margin,
+        alpha=plan.criteria.alpha,
         is_same_update=is_same,
         mismatch=wrong,
         learned=_learned(scene, plan),

@@ -138,6 +138,7 @@ def _setting(sent: Sent, plan: Plan, seen: Observation, guess: Reconstruction | 
         candidates=None,
         threshold=plan.criteria.threshold,
         margin=plan.criteria.margin,
+        alpha=plan.criteria.alpha,
         unused=tuple(sorted(map(str, offered(seen, plan) - used_by(plan.attack)))),
     )
 

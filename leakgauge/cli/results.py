@@ -22,22 +22,32 @@ def report(
         bool, typer.Option("--redacted", help="Leave out what is private: redacted.html holds every number and no picture.")
     ] = False,
     to: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.", show_default="the folder itself")] = None,
+    rescore: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Judge by another threshold, margin (dB) or alpha, without a new attack: rescored.html. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write report.html and audit.json for all audits in a folder."""
     from leakgauge.cli import screen
     from leakgauge.report import audits_of, to_markdown, write_report
+    from leakgauge.results.rescoring import rescoring
     from leakgauge.results.store import Store
 
-    store = Store(folder)
-    store.keys()  # told here where there is no such folder
-    screen.say(f"Report: {write_report(folder, to=to, is_redacted=redacted)}")
+    Store(folder).keys()  # told here where there is no such folder
+    by = rescoring(rescore) if rescore else None
+    screen.say(f"Report: {write_report(folder, to=to, is_redacted=redacted, by=by)}")
+    audits = audits_of(folder, is_redacted=redacted, by=by) if markdown is not None or csv is not None else []
     if markdown is not None:
-        markdown.write_text(to_markdown(audits_of(folder)), encoding="utf-8")
+        markdown.write_text(to_markdown(audits), encoding="utf-8")
         screen.say(f"Markdown: {markdown}")
     if csv is not None:
         from leakgauge.results.table import write_csv
 
-        write_csv(list(store.records()), csv)
+        write_csv([audited.record for audited in audits], csv)
         screen.say(f"Table: {csv}")
 
 

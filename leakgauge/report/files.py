@@ -14,6 +14,7 @@ from leakgauge.core.errors import UsageError
 from leakgauge.report.page import render
 from leakgauge.report.redaction import redacted
 from leakgauge.report.view import Audited
+from leakgauge.results.rescoring import Rescoring, rescored
 from leakgauge.results.store import Store
 
 
@@ -26,19 +27,17 @@ class Document:
     schema_version: Literal[1] = SCHEMA_VERSION
 
 
-def write_report(root: Path, *, to: Path | None = None, is_redacted: bool = False) -> Path:
+def write_report(root: Path, *, to: Path | None = None, is_redacted: bool = False, by: Rescoring | None = None) -> Path:
     """Write `report.html` and `audit.json` for all audits of a store, into its folder or another; returns the path of the page.
 
-    A redacted one holds every number and nothing private, and is `redacted.html` and `redacted.json`. Raises UsageError if the
-    store cannot be read, or the folder not written to.
+    Judged by other criteria, they are `rescored.html` and `rescored.json`. A redacted report holds every number and nothing
+    private, and is `redacted.html` and `redacted.json`, or `rescored-redacted.html` and so on. Raises UsageError if the store
+    cannot be read, its audits cannot be judged so, or the folder not written to.
     """
-    audits = audits_of(root)
-    if is_redacted:
-        audits = [redacted(audited) for audited in audits]
+    audits = audits_of(root, is_redacted=is_redacted, by=by)
     folder = root if to is None else to
-    page, records = (
-        folder / name for name in (("redacted.html", "redacted.json") if is_redacted else ("report.html", "audit.json"))
-    )
+    stem = "-".join([*(["rescored"] if by else []), *(["redacted"] if is_redacted else [])])
+    page, records = folder / f"{stem or 'report'}.html", folder / f"{stem or 'audit'}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         page.write_text(render(audits, is_redacted=is_redacted), encoding="utf-8")
@@ -50,10 +49,15 @@ def write_report(root: Path, *, to: Path | None = None, is_redacted: bool = Fals
     return page
 
 
-def audits_of(root: Path) -> list[Audited]:
-    """Return all audits of a store, by name. Raises UsageError if it cannot be read."""
+def audits_of(root: Path, *, is_redacted: bool = False, by: Rescoring | None = None) -> list[Audited]:
+    """Return all audits of a store, by name; `by` are criteria to judge them by, in place of their own.
+
+    Raises UsageError if the store cannot be read, or its audits cannot be judged so.
+    """
     store = Store(root)
-    return sorted((Audited(record, store.images(record.key)) for record in store.records()), key=_by_name)
+    records = (record if by is None else rescored(record, by) for record in store.records())
+    audits = sorted((Audited(record, store.images(record.key)) for record in records), key=_by_name)
+    return [redacted(audited) for audited in audits] if is_redacted else audits
 
 
 def to_json(records: list[Record]) -> bytes:
