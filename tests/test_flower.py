@@ -332,6 +332,22 @@ def test_an_update_is_held_back_where_its_audit_cannot_tell():
     assert reply.has_error()
 
 
+UNREACHED = "{attack: {name: inverting_gradients, labels: known, steps: 5}, threat: server, device: cpu"
+
+
+def test_an_update_that_cannot_be_audited_is_sent_where_audits_only_warn(caplog):
+    """The attack needs labels, which this adversary has not."""
+    _, (reply,) = watched({"audit": UNREACHED + "}"})
+    assert not reply.has_error()
+    assert "inconclusive. The update could not be audited: " in caplog.text
+
+
+def test_an_update_that_cannot_be_audited_is_held_back_whatever_the_policy_allows(caplog):
+    _, (reply,) = watched({"audit": UNREACHED + ", then: block, policy: {inconclusive: allow}}"})
+    assert reply.error.code == 6
+    assert "could not be audited" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("config", "told"),
     [
@@ -343,6 +359,10 @@ def test_an_update_is_held_back_where_its_audit_cannot_tell():
         ({"audit": "{then: strengthen, stronger: [[mixup]]}"}, "changes how a client trains"),
         ({"audit": "{policy: {max: 3}}"}, r"audit\.policy\.max"),
         ({"audit": "[]"}, "run_config: audit"),
+        ({"audit": "{attack: dgl}"}, r"audit\.attack: .*did you mean"),
+        ({"audit": "{attack: {name: dlg, steps: -3}}"}, r"audit\.attack"),
+        ({"audit": "{client: {name: fedavg, epochs: 0}}"}, r"audit\.client"),
+        ({"audit": "{threat: oracle}"}, "oracle"),
     ],
 )
 def test_settings_of_an_audit_that_do_not_fit_are_an_error_before_training(config, told):

@@ -16,12 +16,14 @@ from leakgauge.api import Config
 from leakgauge.capture.files import Capture, named, private
 from leakgauge.captured import Given, attack
 from leakgauge.core.errors import UsageError, suggestion
+from leakgauge.core.threat import threat_named
 from leakgauge.core.types import Batch, Params
 from leakgauge.flower.arrays import record_of
 from leakgauge.flower.defending import Mod, configured, defended
 from leakgauge.flower.exchange import Exchange, exchanges, is_training, round_of
 from leakgauge.outgoing import built
 from leakgauge.results.gate import Policy, Ruling, gate
+from leakgauge.spec import build
 from leakgauge.spec.reading import read_yaml
 
 log = logging.getLogger(__name__)
@@ -73,8 +75,8 @@ def auditing(network: Callable[[], nn.Module], examples: Examples, key: str = "a
     pass an update, `then` decides: `warn` logs it; `block` answers with an error in place of the update; `strengthen` puts the
     stacks of defenses in `stronger` on top, one after the other, sends what passes first, keeps to that stack from then on, and
     blocks where none passes. Rounds between two audits get what the last one decided; after one that blocked, every round is
-    audited. An audit that cannot tell does not pass, unless the policy allows it. Raises UsageError, which Flower makes an error
-    reply of, for settings that do not fit.
+    audited. An audit that cannot tell does not pass, unless the policy allows it; an update that cannot be audited never does.
+    Raises UsageError, which Flower makes an error reply of, for settings that do not fit, before anything is trained.
     """
     return _Auditor(network, examples, key)
 
@@ -112,7 +114,7 @@ class _Auditor:
         return Message(Error(_HELD_BACK, "leakgauge: the update was held back, its audit does not pass"), reply_to=message)
 
     def _ruled(self, exchange: Exchange, sent: Params, secret: Batch, watch: Watch, defenses: tuple[Config, ...]) -> Ruling:
-        """Audit what would be sent, and hold the audit against the policy."""
+        """Audit what would be sent, and hold the audit against the policy; what cannot be audited passes none."""
         manifest = exchange.manifest
         capture = Capture(Path(named(manifest)), manifest, sent, exchange.before, secret)
         given = Given(
@@ -128,7 +130,10 @@ class _Auditor:
             seed=watch.seed,
             device=watch.device,
         )
-        result = attack(capture, given)
+        try:
+            result = attack(capture, given)
+        except UsageError as error:  # what was settled before training fits, so it is this update that cannot be audited
+            return Ruling("", capture.path.name, "inconclusive", (f"The update could not be audited: {error}.",))
         if watch.results is not None:
             result.save(watch.results)
         return gate([result.record], watch.policy).rulings[0]
@@ -154,6 +159,11 @@ def _settings(context: Context, key: str) -> tuple[Watch, tuple[Config, ...]]:
         )
     for number, stack in enumerate(watch.stronger):
         built(stack, f"{key}.stronger.{number}")
+    for family in ("attack", "client", "data"):
+        if (config := getattr(watch, family)) is not None:
+            build(family, config, f"{key}.{family}")
+    if watch.threat is not None:
+        threat_named(watch.threat)
     base = context.run_config.get("defenses")
     return watch, () if base is None else configured(str(base))
 
