@@ -80,6 +80,8 @@ class Setting:
     power: tuple[int, int] | None = None  # how many undefended updates the control inverted, of how many; None: no more were tried
     unused: tuple[str, ...] = ()  # what the adversary has and the attack, as far as it says, makes no use of
     learned: int = 0  # private examples that the attack's own model of images has learned from
+    model: str = ""  # fingerprint of the weights before the update
+    update: str = ""  # fingerprint of what was sent
     sampled: Numbers = ()  # dB, of the attack on the undefended update of pictures that it can make, where it cannot make every one
 
 

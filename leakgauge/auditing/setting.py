@@ -9,6 +9,7 @@ from leakgauge.auditing.fidelity import mismatch
 from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.auditing.record import ATTACK, CONTROL, Setting
 from leakgauge.auditing.trials import Tried
+from leakgauge.core import tree
 from leakgauge.core.abilities import ROUNDS, Learned, inmost, used_by
 from leakgauge.core.types import Capability, Observation
 
@@ -42,6 +43,8 @@ def setting_of(scene: Scene, plan: Plan, lineup: Lineup, tried: Mapping[str, Tri
         is_same_update=is_same,
         mismatch=wrong,
         learned=_learned(scene, plan),
+        model=tree.fingerprint(scene.model.params),
+        update=tree.fingerprint(seen.update.delta),
         unused=tuple(sorted(map(str, offered(seen, plan) - used_by(plan.attack)))),
     )
 

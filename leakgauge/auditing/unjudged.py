@@ -23,6 +23,7 @@ from leakgauge.auditing.scoring import lineup_of, numbers, scored
 from leakgauge.auditing.setting import offered
 from leakgauge.auditing.trials import attempted, try_on
 from leakgauge.auditing.verdict import recovered_examples
+from leakgauge.core import tree
 from leakgauge.core.abilities import Diagnosable, used_by
 from leakgauge.core.rng import stream
 from leakgauge.core.threat import observe_update, protect, require
@@ -139,6 +140,8 @@ def _setting(sent: Sent, plan: Plan, seen: Observation, guess: Reconstruction | 
         threshold=plan.criteria.threshold,
         margin=plan.criteria.margin,
         alpha=plan.criteria.alpha,
+        model=tree.fingerprint(sent.model.params),
+        update=tree.fingerprint(seen.update.delta),
         unused=tuple(sorted(map(str, offered(seen, plan) - used_by(plan.attack)))),
     )
 

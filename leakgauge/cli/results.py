@@ -22,6 +22,9 @@ def report(
         bool, typer.Option("--redacted", help="Leave out what is private: redacted.html holds every number and no picture.")
     ] = False,
     to: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.", show_default="the folder itself")] = None,
+    models: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Also write a page by model: what was tried on each, and what was not.")
+    ] = None,
     rescore: Annotated[
         list[str] | None,
         typer.Option(
@@ -33,14 +36,17 @@ def report(
 ) -> None:
     """Write report.html and audit.json for all audits in a folder."""
     from leakgauge.cli import screen
-    from leakgauge.report import audits_of, to_markdown, write_report
+    from leakgauge.report import audits_of, render_models, to_markdown, write_report
     from leakgauge.results.rescoring import rescoring
     from leakgauge.results.store import Store
 
     Store(folder).keys()  # told here where there is no such folder
     by = rescoring(rescore) if rescore else None
     screen.say(f"Report: {write_report(folder, to=to, is_redacted=redacted, by=by)}")
-    audits = audits_of(folder, is_redacted=redacted, by=by) if markdown is not None or csv is not None else []
+    audits = audits_of(folder, is_redacted=redacted, by=by)
+    if models is not None:
+        models.write_text(render_models(audits, is_redacted=redacted), encoding="utf-8")
+        screen.say(f"Models: {models}")
     if markdown is not None:
         markdown.write_text(to_markdown(audits), encoding="utf-8")
         screen.say(f"Markdown: {markdown}")

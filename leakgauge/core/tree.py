@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import torch
@@ -47,3 +48,13 @@ def _exponent(values: list[Tensor]) -> Tensor:
     """The power of two next to the largest magnitude; 0 where all are 0."""
     most = torch.stack([value.detach().abs().amax() for value in values if value.numel()]).amax()
     return torch.where(most > 0, most.frexp().exponent, 0).double()
+
+
+def fingerprint(tree: Params) -> str:
+    """Return 16 hexadecimal digits that tell trees apart by their names, types, shapes and numbers, in whatever order."""
+    found = hashlib.sha256()
+    for name in sorted(tree):
+        value = tree[name].detach().cpu().contiguous()
+        found.update(repr((name, str(value.dtype), tuple(value.shape))).encode())
+        found.update(value.flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()[:16]

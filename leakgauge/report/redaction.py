@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
@@ -22,9 +23,23 @@ def redacted(audited: Audited) -> Audited:
 
 def redacted_record(record: Record) -> Record:
     """Return a record without the labels of private examples, the folders of files, and what an error said."""
-    setting = None if record.setting is None else replace(record.setting, class_names=())
-    error = None if record.error is None else WITHHELD
-    return replace(record, setting=setting, spec=_without_places(record.spec), error=error)
+    setting, error = record.setting, None if record.error is None else WITHHELD
+    if setting is not None:
+        defenses = tuple(map(_without_folders, setting.defenses))
+        setting = replace(setting, class_names=(), client=_without_folders(setting.client), defenses=defenses)
+    trials = {
+        name: replace(trial, attack=_without_folders(trial.attack), message=_without_folders(trial.message))
+        for name, trial in record.trials.items()
+    }
+    told = tuple(map(_without_folders, record.diagnosis))
+    verdict = replace(record.verdict, reason=_without_folders(record.verdict.reason))
+    spec = _without_places(record.spec)
+    return replace(record, setting=setting, trials=trials, diagnosis=told, verdict=verdict, spec=spec, error=error)
+
+
+def _without_folders(text: str) -> str:
+    """Text in which a quoted path, as an algorithm's settings may hold, is only its last part."""
+    return re.sub(r"'([^'\n]*[/\\][^'\n]*)'", lambda found: repr(re.split(r"[/\\]", found[1].rstrip("/\\"))[-1]), text)
 
 
 def _without_places(value: Any, name: str = "") -> Any:
