@@ -24,7 +24,7 @@ from leakgauge.cli.examples import example
 from leakgauge.cli.federating import federate
 from leakgauge.cli.frontier import frontier
 from leakgauge.cli.prior import prior
-from leakgauge.cli.results import gate, report
+from leakgauge.cli.results import gate, log, report
 from leakgauge.cli.running import audit, sweep
 from leakgauge.cli.studying import study
 from leakgauge.cli.tuning import tune
@@ -48,6 +48,7 @@ app.command()(federate)
 app.command()(frontier)
 app.command()(tune)
 app.command()(report)
+app.command()(log)
 app.command()(gate)
 app.command("list")(list_)
 app.command()(show)

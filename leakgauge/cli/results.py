@@ -1,4 +1,4 @@
-"""`report` and `gate`: what to do with results that are there."""
+"""`report`, `log` and `gate`: what to do with results that are there."""
 
 from __future__ import annotations
 
@@ -55,6 +55,22 @@ def report(
 
         write_csv([audited.record for audited in audits], csv)
         screen.say(f"Table: {csv}")
+
+
+def log(
+    folder: Results,
+    mlflow: Annotated[
+        str, typer.Option(metavar="URI", help="A tracking server or database: sqlite:///mlflow.db", show_default=False)
+    ],
+    experiment: Annotated[str, typer.Option(metavar="NAME", help="The experiment, made if it is not there.")] = "leakgauge",
+) -> None:
+    """Log all audits in a folder as runs of MLflow, without what is private; those that are there already are passed over."""
+    from leakgauge.cli import screen
+    from leakgauge.report.tracking import track
+    from leakgauge.results.store import Store
+
+    tracked = track(list(Store(folder).records()), mlflow, experiment=experiment)
+    screen.say(f"Logged: {tracked.logged} audits, {tracked.there} were there already")
 
 
 def gate(
