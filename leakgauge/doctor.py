@@ -28,6 +28,7 @@ EXTRAS = {
     "flower": "flwr",
     "nvflare": "nvflare",
     "ray": "ray",
+    "mlflow": "mlflow",
 }
 """Extra to the module that it brings."""
 
