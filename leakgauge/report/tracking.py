@@ -117,7 +117,7 @@ def _tags(record: Record) -> Iterator[tuple[str, str]]:
 
 def _client(uri: str) -> tuple[Any, type[Exception]]:
     """A client that asks for nothing beside the URI, and what it raises."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    silence()
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # seven, with pauses in between, look like a hang
     try:
         from mlflow import MlflowClient
@@ -130,3 +130,8 @@ def _client(uri: str) -> tuple[Any, type[Exception]]:
             return MlflowClient(tracking_uri=uri), MlflowException
     except (MlflowException, OSError) as error:
         raise UsageError(f"mlflow: got {uri!r} ({one_line(error)}), expected such as sqlite:///mlflow.db; correct it") from error
+
+
+def silence() -> None:
+    """Switch off MLflow's telemetry, which begins with its import, unless the environment says otherwise."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
