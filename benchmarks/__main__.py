@@ -27,6 +27,7 @@ NAMES = (
     "lock_theory",
     "fuzzing",
     "capturing",
+    "sweeping",
     "inverting",
     "labels",
     "verdicts",
