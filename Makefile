@@ -32,7 +32,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.developer: $(VENV)/.installed
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,mnist,tune,search,diffusion,accounting,flower,nvflare,mlflow]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,mnist,tune,search,diffusion,accounting,flower,nvflare,mlflow,transformers]'
 	touch $@
 
 clean:

@@ -149,17 +149,26 @@ def _model(capture: Capture, given: Given, pool: Pool | None) -> tuple[Model, tu
     mean, std = given.mean or (said.mean if said else None), given.std or (said.std if said else None)
     low, high = (said.low, said.high) if said else (0.0, 1.0)
     inputs = Inputs(shape, 1, low, high, mean=mean or Inputs.mean, std=std or Inputs.std)
-    model = _network(capture, given, inputs)
+    model = _network(capture, given, inputs, is_said=bool(mean or std))
     model = replace(model, inputs=replace(model.inputs, classes=outputs(model)))
-    told = "Nobody said how pixels are normalized for the network: it is taken to see them as they are, from 0 to 1."
-    return model_before(capture, model), () if mean or std or said else (told,)
+    return model_before(capture, model), () if mean or std or said else (_normalized(model.inputs),)
 
 
-def _network(capture: Capture, given: Given, inputs: Inputs) -> Model:
+def _normalized(inputs: Inputs) -> str:
+    """What was assumed of the pixels that the network sees, where neither the capture nor whoever attacks says it."""
+    if (inputs.mean, inputs.std) == (Inputs.mean, Inputs.std):
+        return "Nobody said how pixels are normalized for the network: it is taken to see them as they are, from 0 to 1."
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (inputs.mean, inputs.std))
+    return f"Pixels are taken to be normalized as the network's library says: mean {mean}, deviation {std}."
+
+
+def _network(capture: Capture, given: Given, inputs: Inputs, *, is_said: bool) -> Model:
     """The network, told the number of classes where it asks: the first that it may be with which all that was sent fits."""
     if not isinstance(given.model, str):
         return adopted(given.model, inputs, cross_entropy)
-    config = {"name": "module", "module": given.model, "weights": given.weights, "mean": inputs.mean, "std": inputs.std}
+    config: dict[str, Any] = {"name": "module", "module": given.model, "weights": given.weights}
+    if is_said:  # what a network's library says is for where nobody else does
+        config |= {"mean": inputs.mean, "std": inputs.std}
     victim = build("victim", config, "model")
     made: list[Model] = []
     for classes in _classes(capture):

@@ -1,6 +1,8 @@
 """Models of one's own, named in a file: code beside it, weights from a file, no pickle."""
 
 import importlib
+import json
+import shutil
 import sys
 
 import pytest
@@ -11,12 +13,18 @@ from torch.nn.functional import cross_entropy
 
 import leakgauge as lg
 from leakgauge.auditing.fidelity import mismatch
+from leakgauge.capture import read, write
+from leakgauge.capture.manifest import made as manifest
+from leakgauge.captured import Given
+from leakgauge.captured import attack as captured_attack
 from leakgauge.core.errors import MissingExtra, UsageError
 from leakgauge.core.registry import look_in
 from leakgauge.core.rng import stream
+from leakgauge.core.types import Batch, Inputs
 from leakgauge.data.photographs import Photographs
 from leakgauge.spec import canonical, key, load, loads, parse, prepare
 from leakgauge.victims.module import Module
+from leakgauge.victims.sources import normalization
 
 INPUTS = lg.Inputs((3, 8, 8), 10, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
 CODE = """
@@ -234,3 +242,93 @@ def test_without_an_update_a_file_keeps_its_key():
 def test_a_recorded_update_that_does_not_fit_is_told(code, changes, told):
     with pytest.raises(UsageError, match=told):
         prepare(parse(document_of(code, **changes)), "cpu")
+
+
+@pytest.fixture(scope="module", params=["vit", "resnet"])
+def folder(request, tmp_path_factory):
+    """A model as transformers saves it: weights in safetensors, and how its pixels are normalized."""
+    import transformers
+
+    path = tmp_path_factory.mktemp("hf") / request.param
+    tiny = {"num_labels": 10, "num_channels": 3}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if request.param == "vit":
+            sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+            config = transformers.ViTConfig(image_size=16, patch_size=4, **sizes, **tiny)
+            made = transformers.ViTForImageClassification(config)
+        else:
+            config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", **tiny)
+            made = transformers.ResNetForImageClassification(config)
+    made.save_pretrained(path)
+    (path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.25, 0.3]}))
+    return path
+
+
+PIXELS = Inputs((3, 16, 16), 10, mean=(0.1,), std=(0.9,))
+
+
+def from_folder(path, **settings):
+    return Module(module=f"hf:{path}", **settings).build(PIXELS, rng=stream(0))
+
+
+def test_a_folder_of_hugging_face_is_a_network_with_its_weights(folder):
+    import transformers
+
+    own = transformers.AutoModelForImageClassification.from_pretrained(folder, local_files_only=True).eval()
+    model, x = from_folder(folder), torch.rand(2, 3, 16, 16, generator=stream(3))
+    assert {name: tuple(value.shape) for name, value in own.named_parameters()} == {
+        name: tuple(value.shape) for name, value in model.params.items()
+    }
+    expected = own(pixel_values=model.inputs.normalize(x)).logits
+    torch.testing.assert_close(model.logits(x), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_pixels_are_normalized_as_the_folder_says_unless_somebody_else_does(folder):
+    own = from_folder(folder)
+    assert (own.inputs.mean, own.inputs.std) == ((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
+    given = from_folder(folder, mean=(0.5,), std=(0.5,))
+    assert (given.inputs.mean, given.inputs.std) == ((0.5,), (0.5,))
+
+
+@pytest.mark.parametrize("said", [{"do_normalize": False, "image_mean": [0.4], "image_std": [0.2]}, {"size": 16}])
+def test_a_folder_that_does_not_normalize_leaves_that_to_the_data(folder, tmp_path, said):
+    shutil.copytree(folder, tmp_path / "hf")
+    (tmp_path / "hf" / "preprocessor_config.json").write_text(json.dumps(said))
+    model = from_folder(tmp_path / "hf")
+    assert (model.inputs.mean, model.inputs.std) == (PIXELS.mean, PIXELS.std)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"image_mean": 3, "image_std": [1]}', '{"image_mean": ["a"], "image_std": ["b"]}'])
+def test_a_damaged_preprocessor_is_told_in_one_line(folder, tmp_path, text):
+    shutil.copytree(folder, tmp_path / "hf")
+    (tmp_path / "hf" / "preprocessor_config.json").write_text(text)
+    with pytest.raises(UsageError, match=r"preprocessor_config\.json.* cannot be read .* mend it"):
+        from_folder(tmp_path / "hf")
+
+
+def test_what_timm_says_of_a_network_is_how_its_pixels_are_normalized():
+    net = torch.nn.Linear(2, 2)
+    net.pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.1, 0.2, 0.3)}
+    assert normalization("timm:any", net) == ((0.5, 0.5, 0.5), (0.1, 0.2, 0.3))
+    assert normalization("package:any", net) is None
+    assert normalization("timm:any", torch.nn.Linear(2, 2)) is None
+
+
+def test_attacks_on_a_folder_of_hugging_face_have_derivatives(folder):
+    """The fused attention has no second derivative."""
+    model = from_folder(folder)
+    batch = Batch(torch.rand(1, 3, 16, 16, generator=stream(1)), torch.tensor([3]))
+    found = lg.audit(model=model, batch=batch, attack={"name": "inverting_gradients", "steps": 3}, threat="informed", device="cpu")
+    assert found.record.status == "ok"
+    (loss,) = found.record.trials["attack"].losses
+    assert loss is not None
+
+
+def test_a_capture_of_such_a_model_is_attacked_as_its_folder_says(folder, tmp_path):
+    model = from_folder(folder)
+    gradient = {name: torch.randn(value.shape, generator=stream(2)) for name, value in model.params.items()}
+    path = write(tmp_path, manifest(kind="gradient", examples=1), gradient, dict(model.params))
+    attack = {"name": "inverting_gradients", "labels": "idlg", "steps": 2}
+    found = captured_attack(read(path), Given(model=f"hf:{folder}", shape=(3, 16, 16), attack=attack, device="cpu"))
+    assert any("normalized as the network's library says: mean 0.4, 0.5, 0.6" in told for told in found.record.diagnosis)

@@ -12,7 +12,7 @@ from leakgauge.core.algorithm import Positive, algorithm
 from leakgauge.core.errors import UsageError
 from leakgauge.core.snapshots import snapshot
 from leakgauge.core.types import Inputs, Model, Rng
-from leakgauge.victims.sources import network
+from leakgauge.victims.sources import network, normalization
 
 
 @final
@@ -23,7 +23,8 @@ class Module:
     `module` is `package.module:name` of a class or a function that makes the network without arguments, or with the number of
     classes; or `torchvision:NAME`, `timm:NAME` or `hf:FOLDER`. `weights` is what `snapshot` reads: .safetensors, .npz, or a state
     dict that torch has saved. `mean` and `std`, per channel of pixels from 0 to 1, are those by which pixels are normalized for the
-    network; without them, they are the data's own. The loss is cross-entropy.
+    network; without them, they are what a library says (`pretrained_cfg` of timm, preprocessor_config.json in a folder), or else the
+    data's own. The loss is cross-entropy.
     """
 
     module: str
@@ -33,13 +34,15 @@ class Module:
 
     def build(self, inputs: Inputs, /, *, rng: Rng) -> Model:
         """Return the model. Raises UsageError for what makes no network, and for weights of another one."""
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if values is not None and len(values) not in (1, inputs.shape[0]):
+        made = network(self.module, inputs.classes, rng)
+        mean, std = normalization(self.module, made) or (inputs.mean, inputs.std)
+        mean, std = self.mean or mean, self.std or std
+        for name, values in (("mean", mean), ("std", std)):
+            if len(values) not in (1, inputs.shape[0]):
                 raise UsageError(
                     f"module.{name}: got {len(values)} numbers, expected {inputs.shape[0]}, one for each channel; or one"
                 )
-        seen = replace(inputs, mean=self.mean or inputs.mean, std=self.std or inputs.std)
-        made = network(self.module, inputs.classes, rng)
+        seen = replace(inputs, mean=mean, std=std)
         model = replace(made, inputs=seen) if isinstance(made, Model) else adopted(made, seen, cross_entropy)
         if self.weights is None:
             return model

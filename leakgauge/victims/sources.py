@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,10 +80,35 @@ def _hugging_face(folder: str, _: int, rng: Rng) -> nn.Module:
         raise UsageError(
             f"{KEY}: got {folder!r}, expected the folder of a model with config.json, which is on this machine; check it"
         )
-    models = _library("transformers", "transformers", "transformers").AutoModelForImageClassification
+    library = _library("transformers", "transformers", "transformers")
+    library.utils.logging.disable_progress_bar()
     # Attention as plain products: the fused kernels have no second derivative, which every attack needs.
     given = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True, "attn_implementation": "eager"}
-    return _made(folder, "transformers", lambda: models.from_pretrained(folder, **given), rng)
+    return _made(folder, "transformers", lambda: library.AutoModelForImageClassification.from_pretrained(folder, **given), rng)
+
+
+def normalization(source: str, net: nn.Module | Model) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return the mean and deviation by which pixels are normalized for a library's network, as far as the library says.
+
+    Raises UsageError for a folder whose preprocessor_config.json is none.
+    """
+    kind, _, name = source.partition(":")
+    if kind == "timm":
+        said = getattr(net, "pretrained_cfg", None) or {}
+        return (tuple(said["mean"]), tuple(said["std"])) if said.get("mean") and said.get("std") else None
+    path = Path(name) / "preprocessor_config.json"
+    if kind != "hf" or not path.is_file():
+        return None
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        if not said.get("do_normalize", True) or "image_mean" not in said or "image_std" not in said:
+            return None
+        return tuple(map(float, said["image_mean"])), tuple(map(float, said["image_std"]))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{KEY}: {str(path)!r} cannot be read ({one_line(error)}), expected image_mean and image_std, a number a channel; mend "
+            "it, or remove it and set mean and std"
+        ) from error
 
 
 def _library(module: str, name: str, extra: str) -> Any:
