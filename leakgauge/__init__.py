@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from leakgauge.auditing.plan import Criteria as Criteria
     from leakgauge.auditing.record import Record as Record
     from leakgauge.auditing.record import Verdict as Verdict
+    from leakgauge.core.algorithm import algorithm as algorithm
+    from leakgauge.core.algorithm import recipe as recipe
     from leakgauge.core.errors import LeakgaugeError as LeakgaugeError
     from leakgauge.core.errors import MissingExtra as MissingExtra
     from leakgauge.core.errors import OutOfScope as OutOfScope
@@ -51,9 +53,11 @@ _HOMES = {
     "Update": "core.types",
     "UsageError": "core.errors",
     "Verdict": "auditing.record",
+    "algorithm": "core.algorithm",
     "audit": "api",
     "judge": "auditing.judging",
     "observe": "core.threat",
+    "recipe": "core.algorithm",
     "stream": "core.rng",
     "update_between": "core.weights",
 }

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from leakgauge.core.algorithm import Count, NonNegative, NonNegativeInt, OpenShare, Positive, Share, algorithm
+from leakgauge.core.algorithm import recipe as declared
 from leakgauge.core.protocols import Labels, Likelihood, Metric, Pool, Prior, Search
 from leakgauge.core.types import Batch, Capability, Inputs, Model, Observation, Reconstruction
 
@@ -85,19 +86,23 @@ class Everything:
         return Reconstruction(Batch(torch.zeros(1, 1, 4, 4), torch.zeros(1)), torch.zeros(1))
 
 
+@declared
 def recipe(steps: Count = 5, likelihood: Likelihood = Weighted(weight=4.0)) -> Everything:
     """A paper."""
     return Everything(must=1, steps=steps, likelihood=likelihood)
 
 
+@declared
 def unannotated(steps=3) -> Everything:
     return Everything(must=steps)
 
 
+@declared
 def greedy(**settings: int) -> Everything:
     return Everything(**settings)
 
 
+@declared
 def picky(steps: Count = 1) -> Everything:
     raise ValueError("not today")
 

@@ -6,9 +6,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from plugin.installing import install
 
-from leakgauge.core import protocols, registry
+from leakgauge.core import algorithm, protocols, registry
 from leakgauge.core.errors import UsageError
 
 ROOT = Path(__file__).parents[1]
@@ -238,3 +239,58 @@ def test_what_is_installed_is_no_code_from_outside(plugin, monkeypatch, caplog):
     assert registry.find("client", "leakgauge.clients.fedsgd:FedSGD").__name__ == "FedSGD"
     assert not caplog.messages
     assert registry.code_in({"victim": {"name": "module", "module": "torchvision:resnet18"}, "attack": "dlg"}) == ()
+
+
+HARM = "from pathlib import Path\n\n\ndef harm(path: str = {trace!r}) -> None:\n    Path(path).touch()\n"
+UNDECLARED = {
+    "attack": {"attack": "harmful:harm"},
+    "with settings": {"attack": {"name": "harmful:harm", "path": "{trace}"}},
+    "pip": {"attack": {"name": "pip._internal.cli.main:main", "args": ["--version"]}},
+    "system": {"client": {"name": "subprocess:getoutput", "cmd": "touch {trace}"}},
+    "a class": {"client": "harmful:Harm"},
+    "an inner function of ours": {"attack": "leakgauge.executor.worker:die_with_parent"},
+    "deep inside": {"attack": {"name": "idlg", "search": {"name": "harmful:harm"}}},
+    "a list": {"defenses": [{"name": "harmful:harm"}]},
+    "a mapping": {"metrics": {"mine": {"name": "harmful:harm"}}},
+    "a network": {"victim": {"name": "module", "module": "os:getcwd"}},
+    "a network of pip": {"victim": {"name": "module", "module": "pip._internal.cli.main:main"}},
+    "a network by another name": {"victim": {"name": "module", "module": "harmful:getcwd"}},
+    "a class that is no network": {"victim": {"name": "module", "module": "harmful:Harm"}},
+}
+
+
+@pytest.mark.parametrize("config", UNDECLARED.values(), ids=UNDECLARED)
+def test_nothing_is_called_that_is_not_declared(tmp_path, monkeypatch, config):
+    from leakgauge.spec import parse, prepare
+
+    trace = tmp_path / "trace"
+    code = HARM.format(trace=str(trace)) + "\n\nfrom os import getcwd\n\n\nclass Harm:\n    def __init__(self):\n        harm()\n"
+    (tmp_path / "harmful.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("harmful", None)
+    whole = {"data": "photographs", "batch": {"size": 1}, "victim": "mlp", "attack": "dlg"} | config
+    with pytest.raises(UsageError, match=r"does not say that it .* so it is not called") as told:
+        prepare(parse(yaml.safe_load(yaml.safe_dump(whole).replace("{trace}", str(trace)))))
+    assert not trace.exists()
+    assert "\n" not in str(told.value)
+
+
+def test_what_is_declared_is_called(tmp_path, monkeypatch):
+    (tmp_path / "declared.py").write_text(
+        "import leakgauge as lg\nfrom leakgauge.clients.fedsgd import FedSGD\n\n\n"
+        "@lg.recipe\ndef plain() -> FedSGD:\n    return FedSGD()\n\n\n"
+        "@lg.algorithm\nclass Mine:\n    rate: float = 0.1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("plain", "Mine"):
+        assert algorithm.is_declared(registry.find("client", f"declared:{name}"))
+
+
+def test_to_ask_whether_something_is_declared_runs_nothing():
+    class Trap:
+        def __getattr__(self, name):
+            raise AssertionError(f"asked for {name}")
+
+    assert not algorithm.is_declared(Trap())
+    assert not algorithm.is_declared(len)
+    assert not algorithm.is_declared(Trap)

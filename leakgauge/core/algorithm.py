@@ -1,14 +1,16 @@
 """`@algorithm`: a frozen dataclass whose fields are its hyperparameters and whose repr is its config.
 
 The bounds of a field stand in its type (`steps: Count = 300`). The same annotation is checked here at construction, by
-pydantic for YAML, and shown in the JSON Schema.
+pydantic for YAML, and shown in the JSON Schema. What a file names as `module:attribute` is called only where it says that it is
+for that: it is an algorithm, or a `@recipe`, a function that makes one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
@@ -26,6 +28,8 @@ OpenShare = Annotated[float, at.Ge(0), at.Lt(1)]
 
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., object])
+_DECLARED = "_is_declared_to_leakgauge"
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -42,7 +46,19 @@ def algorithm(cls: type[T]) -> type[T]:
             own_check(self)
 
     cls.__post_init__ = post_init  # type: ignore[attr-defined]
+    setattr(cls, _DECLARED, True)
     return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+
+
+def recipe(function: F) -> F:
+    """Say that a function makes an algorithm or a network, so that a file may name it as `module:attribute`."""
+    setattr(function, _DECLARED, True)
+    return function
+
+
+def is_declared(value: object) -> bool:
+    """Return whether a class is an algorithm, or a function a recipe; nothing of it is run for that."""
+    return inspect.getattr_static(value, _DECLARED, False) is True
 
 
 @functools.cache

@@ -20,6 +20,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, final
 
+from leakgauge.core.algorithm import is_declared
 from leakgauge.core.errors import UsageError, one_line, suggestion
 
 FAMILIES: dict[str, str] = {
@@ -87,7 +88,14 @@ def find(family: str, name: str, key: str = "") -> Any:
     known = _scan()[family]
     if ":" in name:
         is_registered = any(entry.target == name for claims in known.values() for entry in claims)
-        return _import(_loaded if is_registered else imported, family, name, f"{where}: {name!r}", "correct the path")
+        who = f"{where}: {name!r}"
+        value = _import(_loaded if is_registered else imported, family, name, who, "correct the path")
+        if family != STUDY and not is_registered and not is_declared(value):
+            raise UsageError(
+                f"{who}: does not say that it is an algorithm, so it is not called; expected a class with @leakgauge.algorithm or "
+                "a function with @leakgauge.recipe; put that in front of it, or correct the path"
+            )
+        return value
     if name not in known:
         raise UsageError(f"{where}: no {family} is called {name!r}, {suggestion(name, known)}")
     return _only(known[name]).load()

@@ -23,8 +23,8 @@ class Module:
     `module` is `package.module:name` of a class or a function that makes the network without arguments, or with the number of
     classes; or `torchvision:NAME`, `timm:NAME` or `hf:FOLDER`. `weights` is what `snapshot` reads: .safetensors, .npz, or a state
     dict that torch has saved. `mean` and `std`, per channel of pixels from 0 to 1, are those by which pixels are normalized for the
-    network; without them, they are what a library says (`pretrained_cfg` of timm, preprocessor_config.json in a folder), or else the
-    data's own. The loss is cross-entropy.
+    network; without them, they are what a library says (`pretrained_cfg` of timm, preprocessor_config.json in a folder), or else
+    the data's own. The loss is cross-entropy.
     """
 
     module: str

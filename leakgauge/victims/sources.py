@@ -9,13 +9,16 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch import nn
 
+from leakgauge.core.algorithm import is_declared
 from leakgauge.core.errors import MissingExtra, UsageError, one_line
 from leakgauge.core.registry import LIBRARIES, imported
 from leakgauge.core.types import Model, Rng
@@ -51,6 +54,12 @@ def _called(make: Any, source: str, classes: int, rng: Rng) -> nn.Module | Model
         return make
     if not (inspect.isclass(make) or inspect.isroutine(make)):
         raise UsageError(f"{KEY}: {source!r} is of type {type(make).__name__}, expected a class or function that makes a network")
+    if not _is_for_networks(make):
+        raise UsageError(
+            f"{KEY}: {source!r} does not say that it makes a network, so it is not called; expected a subclass of torch.nn.Module, "
+            "a function in a file of yours, or an installed one whose annotation says that it returns a network; correct the path, "
+            "or wrap it in a function of yours"
+        )
     try:
         known = inspect.signature(make).parameters
         asked = {name: classes for name in _CLASSES if name in known and known[name].default is inspect.Parameter.empty}
@@ -63,6 +72,26 @@ def _called(make: Any, source: str, classes: int, rng: Rng) -> nn.Module | Model
     if not isinstance(made, nn.Module | Model):
         raise UsageError(f"{KEY}: {source!r} gives {type(made).__name__}, expected a torch.nn.Module; return the network")
     return made
+
+
+def _is_for_networks(make: Any) -> bool:
+    """Whether something may be called for a network: what an installed package has, and makes none, may do anything."""
+    if inspect.isclass(make):
+        return issubclass(make, nn.Module)
+    if is_declared(make) or not _is_installed(getattr(make, "__module__", None)):
+        return True
+    try:
+        returned = get_type_hints(make).get("return")
+    except (NameError, TypeError, AttributeError):
+        return False
+    return inspect.isclass(returned) and issubclass(returned, nn.Module | Model)
+
+
+def _is_installed(module: str | None) -> bool:
+    """Whether a module belongs to Python or to an installed package; so does one that has no file, as what is written in C."""
+    file = getattr(sys.modules.get(module or ""), "__file__", None)
+    places = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return file is None or any(Path(file).resolve().is_relative_to(place) for place in places)
 
 
 def _torchvision(name: str, classes: int, rng: Rng) -> nn.Module:
