@@ -35,7 +35,7 @@ def test_junit_has_a_test_case_an_audit():
     cases = suites.findall("testsuite/testcase")
     assert [[child.tag for child in case] for case in cases] == [["failure"], [], ["error"], ["skipped"]]
     assert cases[0].get("classname") == "leakgauge.a1"
-    assert cases[0].get("name") == "a <b> &  [2J   gnp.exe ]]>  "
+    assert cases[0].get("name") == r"a <b> & \x1b[2J\x00 \u202egnp.exe ]]> \ud800"
     assert "is forbidden" in cases[0][0].text
 
 

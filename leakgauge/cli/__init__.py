@@ -6,12 +6,13 @@ leakgauge itself, 130 interrupted.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, final
 
 import typer
 
@@ -29,6 +30,7 @@ from leakgauge.cli.running import audit, sweep
 from leakgauge.cli.studying import study
 from leakgauge.cli.tuning import tune
 from leakgauge.core.errors import UsageError
+from leakgauge.core.printable import line, printable
 from leakgauge.core.registry import NO_CODE
 
 CRASH = 4
@@ -81,15 +83,31 @@ def _options(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends in SystemExit with one of the exit codes above."""
     tolerate()
+    _warn()
     try:
         app(args=arguments, prog_name="leakgauge")
     except UsageError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {line(str(error))}", err=True)
         sys.exit(2)
     except OSError as error:  # a full disk, a folder without leave to write: told well enough by the system
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {line(str(error))}", err=True)
         sys.exit(2)
     except Exception:  # noqa: BLE001  whatever it is, exit code 1 would read as a gate that failed
-        traceback.print_exc()
+        typer.echo(printable(traceback.format_exc()), err=True)
         typer.echo("error: this is a fault of leakgauge; please report it with the lines above", err=True)
         sys.exit(CRASH)
+
+
+def _warn() -> None:
+    """Warnings of leakgauge go to stderr, as text."""
+    logger = logging.getLogger("leakgauge")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Printable())
+        logger.addHandler(handler)
+
+
+@final
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))

@@ -31,10 +31,10 @@ def list_(
     family: Annotated[str | None, typer.Argument(help="Only this family, such as attack; or study.", show_default=False)] = None,
 ) -> None:
     """List the algorithms, built in and of plugins."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from leakgauge.cli.screen import Screen
     from leakgauge.core.registry import FAMILIES, entries
 
     table = Table("Family", "Name", "What it is", "From")
@@ -42,7 +42,7 @@ def list_(
         for name, entry in entries(one).items():
             table.add_row(*map(Text, (one, name, _first_line(entry), entry.origin)))
         table.add_section()
-    Console().print(table)
+    Screen().print(table)
 
 
 def show(
@@ -109,11 +109,10 @@ def _first_line(entry: Entry) -> str:
 
 
 def _show(entry: Entry) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from leakgauge.cli.screen import say
+    from leakgauge.cli.screen import Screen, say
     from leakgauge.spec.parameters import parameters
 
     target = entry.load()
@@ -125,7 +124,7 @@ def _show(entry: Entry) -> None:
         table = Table("Setting", "Default", "Type")
         for name, parameter in settings.items():
             table.add_row(*map(Text, (name, _default(parameter), _type(parameter.hint))))
-        Console().print(table)
+        Screen().print(table)
     needs = _needs(entry, settings)
     if needs is not None:
         say(f"Needs to be granted: {', '.join(needs) or 'nothing'} (as it is set by default)")

@@ -59,9 +59,10 @@ def doctor(
 
 
 def _show(findings: Iterable[Finding | Symptom]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from leakgauge.cli.screen import Screen
 
     table, is_sound = Table("Check", "State", "Details"), True
     styles: dict[Literal["ok", "absent", "note", "broken"], str] = {
@@ -73,6 +74,6 @@ def _show(findings: Iterable[Finding | Symptom]) -> None:
     for finding in findings:
         is_sound = is_sound and finding.state != "broken"
         table.add_row(Text(finding.check), Text(finding.state, styles[finding.state]), Text(finding.details))
-    Console().print(table)
+    Screen().print(table)
     if not is_sound:
         raise typer.Exit(_BROKEN)

@@ -40,13 +40,14 @@ def federate(file: File, settings: Settings = None, out: Out = FOLDER, device: D
     _show(curve)
     screen.say(f"Checkpoints: {folder}")
     if curve.status != "ok":
-        typer.echo("error: the training diverged, its weights are no numbers any more; lower a learning rate", err=True)
+        screen.complain("the training diverged, its weights are no numbers any more; lower a learning rate")
         raise typer.Exit(_DIVERGED)
 
 
 def _show(curve: Curve) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from leakgauge.cli.screen import Screen
 
     is_kept = any(point.accuracy.stranger is not None for point in curve.points)
     columns = (
@@ -60,4 +61,4 @@ def _show(curve: Curve) -> None:
         found = point.accuracy
         kept = (f"{found.client:.4f}", "" if found.stranger is None else f"{found.stranger:.4f}") if is_kept else ()
         table.add_row(str(point.round), f"{found.server:.4f}", *kept, f"{point.seconds:.2f}")
-    Console().print(table)
+    Screen().print(table)

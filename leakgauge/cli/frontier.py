@@ -56,14 +56,14 @@ def frontier(
 
 
 def _show(findings: Findings) -> None:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    from leakgauge.cli.screen import say
+    from leakgauge.cli.screen import Screen, say
     from leakgauge.frontier.page import HEADINGS, cells
 
     table = Table(*HEADINGS, box=None)
     for row in findings.rows:
-        table.add_row(*cells(row))
-    Console().print(table)
+        table.add_row(*map(Text, cells(row)))
+    Screen().print(table)
     say(findings.recommendation)

@@ -108,7 +108,7 @@ def _run(
 
         screen.say(f"Report: {write_report(out)}")
     for message in summary.usage_errors:
-        typer.echo(f"error: {message}", err=True)
+        screen.complain(message)
     if summary.usage_errors:
         raise typer.Exit(USAGE)
     if policy is not None:

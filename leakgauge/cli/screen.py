@@ -1,17 +1,20 @@
-"""What is shown on a terminal: results on stdout, progress on stderr."""
+"""What is shown on a terminal: results on stdout, progress on stderr; text from outside steers neither."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from textwrap import indent
+from typing import TYPE_CHECKING, final
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
 from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, Outcome, Record, Trial
+from leakgauge.core.printable import line, printable
 
 if TYPE_CHECKING:
     from leakgauge.executor import Event, Listener
@@ -40,15 +43,30 @@ _FEW = 12
 """Up to so many audits are listed one by one even where a line for several seeds sums them up."""
 
 
+@final
+class Screen(Console):
+    """A console on which no text is more than text."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Return segments whose text is printable; what Rich itself says to the terminal stays."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+def complain(text: str) -> None:
+    """Write an error in one line."""
+    say(f"error: {line(text)}", to_stderr=True)
+
+
 def say(text: str | Text, *, to_stderr: bool = False) -> None:
     """Write a line as it is, whatever its length and whatever brackets are in it."""
-    Console(stderr=to_stderr).print(text, markup=False, highlight=False, soft_wrap=True)
+    Screen(stderr=to_stderr).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def progress(total: int) -> Iterator[Listener]:
     """Show how far the audits are, with the time that is left on a terminal and a line for each audit elsewhere."""
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     with _bars(console) as bars:
         yield _Display(console, bars, total)
 
@@ -56,7 +74,7 @@ def progress(total: int) -> Iterator[Listener]:
 @contextmanager
 def steps(total: int, what: str) -> Iterator[Callable[[int], None]]:
     """Show how many of so many steps are done, on a terminal."""
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     with _bars(console) as bars:
         task = bars.add_task(f"{total} {what}", total=total)
         yield lambda done: bars.update(task, completed=done)
@@ -65,7 +83,7 @@ def steps(total: int, what: str) -> Iterator[Callable[[int], None]]:
 @contextmanager
 def share(what: str) -> Iterator[Callable[[float], None]]:
     """Show which share of one thing is done, on a terminal."""
-    with _bars(Console(stderr=True)) as bars:
+    with _bars(Screen(stderr=True)) as bars:
         task = bars.add_task(what, total=1.0)
         yield lambda done: bars.update(task, completed=done)
 
@@ -84,14 +102,14 @@ class _Display:
         self.parts: dict[str, tuple[TaskID, float]] = {}
 
     def __call__(self, event: Event) -> None:
-        key, name = event.task.key, event.task.name
+        key, name = event.task.key, line(event.task.name)
         match event.kind:
             case "started":
                 self.parts[key] = self.bars.add_task(name, total=1.0), 0.0
             case "progress":
                 self._advance(key, event.share)
             case "retried":
-                self._line(f"{name}: started again. {event.message}")
+                self._line(f"{name}: started again. {line(event.message)}")
                 self._remove(key)
             case "skipped" | "ended":
                 self.ended += 1
@@ -132,9 +150,9 @@ def show_rulings(rulings: Rulings) -> None:
     """Show what the gate says: each audit that does not pass, then the whole."""
     for ruling in rulings.rulings:
         if ruling.result != "pass":
-            say(Text.assemble((ruling.result, STYLES[ruling.result]), f"  {ruling.name} ({ruling.key})"))
+            say(Text.assemble((ruling.result, STYLES[ruling.result]), f"  {line(ruling.name)} ({ruling.key})"))
             for reason in ruling.reasons:
-                say(f"    {reason}")
+                say(f"    {line(reason)}")
     say(Text.assemble("Gate: ", (rulings.result, STYLES[rulings.result]), f". {rulings.reason}"))
 
 
@@ -146,7 +164,7 @@ def show_findings(findings: Findings) -> None:
     table = Table("Claim", "Measured", "Expected", "Result")
     for claim in findings.claims:
         table.add_row(Text(claim.text), Text(measured(claim)), Text(bounded(claim)), Text(claim.result, STYLES[claim.result]))
-    Console().print(table)
+    Screen().print(table)
     if findings.missing:
         first = ", ".join(f"{factor} {label}" for factor, label in findings.missing[0].levels.items())
         say(f"{len(findings.missing)} of {len(findings.audits)} audits are missing, the first at {first}: run the other parts.")
@@ -156,20 +174,20 @@ def _show_record(record: Record) -> None:
     from leakgauge.report.scores import score_table
 
     outcome = record.verdict.outcome
-    say(Text.assemble((outcome.capitalize(), STYLES[outcome]), f"  {record.name} ({record.key})"))
-    say(record.verdict.reason)
+    say(Text.assemble((outcome.capitalize(), STYLES[outcome]), f"  {line(record.name)} ({record.key})"))
+    say(line(record.verdict.reason))
     if record.setting is not None and outcome != "not judged":
         scores = score_table(record, record.setting, "")
         table = Table("", *scores.columns)
         for row in scores.rows:
             table.add_row(*map(Text, (row.label, *(cell.text for cell in row.cells))))
-        Console().print(table)
+        Screen().print(table)
         for note in scores.notes:
             say(note)
     for note in record.diagnosis:
-        say(note)
+        say(line(note))
     if record.error and record.error not in record.verdict.reason:
-        say(record.error.rstrip())
+        say(indent(record.error.rstrip(), "    "))  # so that no line of it passes for one of ours
 
 
 def _show_table(records: Sequence[Record]) -> None:
@@ -191,10 +209,10 @@ def _show_groups(groups: Sequence[Group]) -> None:
 
     settings = (Column(key.capitalize(), overflow="fold") for key in groups[0].differences)
     table = Table(*settings, "Audits", "Leak", "PSNR", "Floor")
-    for line in map(seeds, groups):
-        cells = (f"{cell.text} {cell.detail}".strip() for cell in (line.attack, line.floor))
-        table.add_row(*map(Text, (*line.differences, str(line.count), line.leaks, *cells)))
-    Console().print(table)
+    for summed in map(seeds, groups):
+        cells = (f"{cell.text} {cell.detail}".strip() for cell in (summed.attack, summed.floor))
+        table.add_row(*map(Text, (*summed.differences, str(summed.count), summed.leaks, *cells)))
+    Screen().print(table)
     say("Over seeds: PSNR in dB, of each audit's median example. The report shows each audit.")
 
 
@@ -203,8 +221,8 @@ def _show_each(records: Sequence[Record]) -> None:
     for record in records:
         outcome = record.verdict.outcome
         best = (_best_psnr(record.trials.get(name)) for name in (ATTACK, FLOOR, BLIND, CONTROL))
-        table.add_row(Text(record.name), Text(outcome, STYLES[outcome]), *map(Text, best))
-    Console().print(table)
+        table.add_row(Text(line(record.name)), Text(outcome, STYLES[outcome]), *map(Text, best))
+    Screen().print(table)
     say("PSNR in dB, of the best example.")
 
 
@@ -230,7 +248,7 @@ def show_trials(trials: Sequence[Tried], best: Tried) -> None:
         values = ("–" if value is None else str(value) for value in one.settings.values())
         cells = (str(one.number + 1), *values, _number(one.score), f"{one.seconds:.1f}")
         table.add_row(*(Text(cell, "bold" if one is best else "") for cell in cells))
-    Console().print(table)
+    Screen().print(table)
     say(f"Best: trial {best.number + 1}, {goal} {_number(best.score)}; the file's own settings: {_number(first.score)}.")
     attacks, seconds = sum(len(one.records) for one in trials), sum(one.seconds for one in trials)
     say(f"Budget: {len(trials)} trials of {count} rehearsals, {attacks} attacks in all, {seconds:.1f} s of attack.")

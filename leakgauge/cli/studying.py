@@ -75,15 +75,15 @@ def study(
     screen.show_findings(findings)
     screen.say(f"Page: {write_study(findings, folder)}")
     for message in summary.usage_errors:
-        typer.echo(f"error: {message}", err=True)
+        screen.complain(message)
     raise typer.Exit(USAGE if summary.usage_errors else findings.exit_code)
 
 
 def _list() -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from leakgauge.cli.screen import Screen
     from leakgauge.core.errors import UsageError
     from leakgauge.core.registry import STUDY, entries
 
@@ -94,7 +94,7 @@ def _list() -> None:
         except UsageError as error:  # a plugin that cannot be imported hides no other
             told = str(error)
         table.add_row(*map(Text, (name, told, entry.origin)))
-    Console().print(table)
+    Screen().print(table)
 
 
 def _load(name: str) -> Study:

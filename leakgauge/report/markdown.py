@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from html import escape
 
+from leakgauge.core.printable import printable
 from leakgauge.report import words
 from leakgauge.report.overview import Seeds, overview
 from leakgauge.report.scores import Table
@@ -64,4 +65,4 @@ def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
 
 def plain(text: str) -> str:
     """Text on one line in which nothing is markup: no cell, link, tag, heading or code can be made of it."""
-    return re.sub(r"([\\`*_\[\]|#!~])", r"\\\1", escape(" ".join(text.split()), quote=False))
+    return re.sub(r"([\\`*_\[\]|#!~])", r"\\\1", escape(printable(" ".join(text.split())), quote=False))

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from leakgauge.auditing.record import Record
+from leakgauge.core.printable import printable
 from leakgauge.report import words
 from leakgauge.report.numbers import DASH
 from leakgauge.report.overview import overview
@@ -51,8 +52,18 @@ def _distinct(views: Iterable[View]) -> list[Strip]:
 def environment() -> Environment:
     """The templates, with what they may call."""
     environment = Environment(
-        loader=PackageLoader("leakgauge.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("leakgauge.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_text,
     )
     environment.globals.update(words=words, dash=DASH)
     environment.filters["drawing"] = Markup  # matplotlib escapes the text of its drawings itself
     return environment
+
+
+def _text(value: object) -> object:
+    """What an expression of a template puts on the page, with nothing in it that turns or hides text."""
+    return type(value)(printable(value)) if isinstance(value, str) else value

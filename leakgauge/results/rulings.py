@@ -6,12 +6,12 @@ No time and no host is in them, so that two runs compare line by line.
 from __future__ import annotations
 
 import json
-import re
 from importlib.metadata import version
 from xml.etree import ElementTree as Tree
 
 from pydantic import TypeAdapter
 
+from leakgauge.core.printable import line
 from leakgauge.results.gate import Ruling, Rulings
 
 TAGS = ("NISTAML.032", "AML.T0024.001", "ML03:2023")
@@ -38,9 +38,9 @@ def as_junit(rulings: Rulings) -> str:
     suites = Tree.Element("testsuites", {name: str(count) for name, count in counts.items()})
     suite = Tree.SubElement(suites, "testsuite", {"name": "leakgauge", **{name: str(count) for name, count in counts.items()}})
     for one, kind in zip(rulings.rulings, kinds, strict=True):
-        case = Tree.SubElement(suite, "testcase", {"classname": f"leakgauge.{one.key}", "name": _printable(one.name)})
+        case = Tree.SubElement(suite, "testcase", {"classname": f"leakgauge.{one.key}", "name": line(one.name)})
         if kind:
-            told = _printable(" ".join(one.reasons))
+            told = line(" ".join(one.reasons))
             Tree.SubElement(case, kind, {"message": told[:_LONGEST], "type": one.result}).text = told
     suite_properties = Tree.Element("properties")
     Tree.SubElement(suite_properties, "property", {"name": "evidence", "value": EVIDENCE})
@@ -87,7 +87,7 @@ def _result(one: Ruling) -> dict[str, object]:
         "ruleId": rule,
         "ruleIndex": list(_RULES).index(one.result),
         "level": level,
-        "message": {"text": f"{_printable(one.name)}: {_printable(' '.join(one.reasons))}"},
+        "message": {"text": f"{line(one.name)}: {line(' '.join(one.reasons))}"},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": f"{one.key}/record.json"}}}],
         "partialFingerprints": {"auditKey/v1": one.key},
     }
@@ -98,11 +98,6 @@ def _kind(one: Ruling) -> str:
     if one.result == "inconclusive" and not one.is_applicable:
         return "skipped"
     return {"pass": "", "fail": "failure", "inconclusive": "error"}[one.result]
-
-
-def _printable(text: str) -> str:
-    """Text without the control characters that XML cannot hold and that retitle a terminal."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]+", " ", text)
 
 
 _TALLY = {"failures": "failure", "errors": "error", "skipped": "skipped"}

@@ -9,6 +9,7 @@ from typing import Any
 
 from leakgauge.auditing.record import Record, Trial
 from leakgauge.core.phrasing import phrase
+from leakgauge.core.printable import printable
 
 
 def write_csv(records: Sequence[Record], path: Path) -> None:
@@ -20,11 +21,11 @@ def write_csv(records: Sequence[Record], path: Path) -> None:
     varying = {name for one in flat for name in one if any(other.get(name) != one[name] for other in flat)}
     told = [{name: value for name, value in one.items() if name in varying} for one in flat]
     rows = [row for record, one in zip(records, told, strict=True) for row in _rows(record, one)]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = [_cell(name) for name in dict.fromkeys(name for row in rows for name in row)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({_cell(name): _cell(value) for name, value in row.items()} for row in rows)
 
 
 def _rows(record: Record, told: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -53,6 +54,14 @@ def _example(trial: Trial, example: int) -> dict[str, Any]:
     }
 
 
+def _cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: text that begins as one stands behind an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.lstrip()[:1] in _FORMULA else text
+
+
 def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, part in value.items():
@@ -62,3 +71,7 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield from _flat(part, f"{name}.{index}")
     else:
         yield name, value
+
+
+_FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
+"""What spreadsheets begin formulas with, wide letters included."""
