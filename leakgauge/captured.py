@@ -226,7 +226,7 @@ def _batchnorm(capture: Capture, model: Model) -> tuple[str, tuple[str, ...]]:
 
 def data_config(text: str, shape: tuple[int, ...] | None) -> Config:
     """Return what `--data` means: a folder of images, an array file, the name of data, or a config in YAML."""
-    from leakgauge.spec.reading import read_yaml
+    from leakgauge.core.reading import read_yaml
 
     path = Path(text).expanduser()
     if path.is_dir():

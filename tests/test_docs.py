@@ -25,12 +25,12 @@ from leakgauge.auditing.rounds import Rounds
 from leakgauge.auditing.training import Training
 from leakgauge.cli import app
 from leakgauge.core import registry
+from leakgauge.core.reading import read_yaml
 from leakgauge.core.threat import NAMED
 from leakgauge.core.types import Capability
 from leakgauge.frontier import document as frontier
 from leakgauge.results.gate import Policy, load_policy
 from leakgauge.spec import DEFAULTS, Draw, Parts, Recorded, federating, sweep
-from leakgauge.spec.reading import read_yaml
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

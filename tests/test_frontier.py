@@ -173,7 +173,7 @@ def test_of_many_options_the_plot_names_those_that_no_other_beats():
 
 
 def test_a_file_is_measured_and_measured_once(tmp_path, capsys, monkeypatch):
-    from leakgauge.spec.reading import write_yaml
+    from leakgauge.core.reading import write_yaml
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.yaml").write_text(write_yaml(DOCUMENT))

@@ -111,7 +111,7 @@ def test_a_policy_is_read(tmp_path):
         ("max: {psnr: .nan}", "max.psnr: got nan"),
         ("at_least: 0", "at_least: got 0"),
         ("- 1", "the file: got "),
-        ("max: [", "is no YAML"),
+        ("max: [", "no YAML at line 1"),
         (None, "cannot be read"),
         (b"\xff\xfe\xff", "cannot be read"),
     ],

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from leakgauge import spec
 from leakgauge.core.errors import UsageError
+from leakgauge.core.reading import write_yaml
 from leakgauge.spec import sweep
-from leakgauge.spec.reading import write_yaml
 
 BASE = {
     "data": "algorithms:Checkers",

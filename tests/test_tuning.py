@@ -17,9 +17,9 @@ from leakgauge.cli import main
 from leakgauge.core.algorithm import NonNegative, NonNegativeInt, Positive, algorithm
 from leakgauge.core.errors import MissingExtra, UsageError
 from leakgauge.core.protocols import Pool
+from leakgauge.core.reading import write_yaml
 from leakgauge.core.types import Batch, Capability, Inputs, Reconstruction, Status
 from leakgauge.results.store import Store
-from leakgauge.spec.reading import write_yaml
 from leakgauge.tuning import Choice, Goal, Range, best, kept, read_choice, read_range, rehearsals, tried, tuned
 from leakgauge.tuning.proposing import RANDOM, proposed
 

@@ -124,6 +124,6 @@ def _list(option: str, text: str | None) -> list[Any] | None:
 
 
 def _config(option: str, text: str | None) -> Any:
-    from leakgauge.spec.reading import read_yaml
+    from leakgauge.core.reading import read_yaml
 
     return None if text is None else read_yaml(text, option)

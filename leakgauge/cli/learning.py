@@ -31,9 +31,9 @@ class Public(NamedTuple):
 def public_images(data: str, *, more_than: int, is_gray: bool) -> Public:
     """Load the images of a data set. Raises UsageError for what is no image, and for too few of them."""
     from leakgauge.core.errors import UsageError
+    from leakgauge.core.reading import read_yaml
     from leakgauge.generative.flows.patches import luminance
     from leakgauge.spec import build, describe
-    from leakgauge.spec.reading import read_yaml
 
     chosen = build("data", read_yaml(data, "data"))
     pool = chosen.load()

@@ -138,10 +138,10 @@ def convert(
 
 
 def _training(method: Method, settings: list[str] | tuple[str, ...]) -> Training:
+    from leakgauge.core.reading import override
     from leakgauge.generative.generators.training.autoencoder import AutoEncoder
     from leakgauge.generative.generators.training.wgan import WGAN
     from leakgauge.spec.building import resolve
-    from leakgauge.spec.reading import override
 
     chosen: dict[str, Any] = {}
     for assignment in settings:

@@ -111,7 +111,7 @@ def _load(name: str) -> Study:
 
 
 def _data(path: Path | None) -> list[str]:
-    from leakgauge.spec.reading import write_yaml
+    from leakgauge.core.reading import write_yaml
 
     return [] if path is None else [f"data={write_yaml({'name': 'npz', 'path': str(path)})}"]
 

@@ -136,7 +136,7 @@ def _write_trials(trials: Iterable[Tried], path: Path) -> None:
 
 
 def _write_audit(spec: AuditSpec, path: Path) -> None:
+    from leakgauge.core.reading import write_yaml
     from leakgauge.spec import canonical
-    from leakgauge.spec.reading import write_yaml
 
     path.write_text(write_yaml({"name": f"{spec.name}, tuned", **canonical(spec)}), encoding="utf-8")

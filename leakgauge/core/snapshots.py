@@ -1,6 +1,6 @@
 """Weights as people keep them, as tensors by name: a network, its state dict, arrays, a checkpoint around one, or a file of these.
 
-No file is unpickled beyond tensors and plain containers (`torch.load(weights_only=True)`, `numpy.load(allow_pickle=False)`).
+No file is unpickled beyond tensors and plain containers (`torch.load(weights_only=True)`, arrays without objects).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from leakgauge.core import archives
 from leakgauge.core.errors import UsageError, one_line
 from leakgauge.core.types import Model, Params
 
@@ -52,8 +53,8 @@ def _read(key: str, path: Path) -> Any:
         if path.suffix == ".safetensors":
             return load_file(path)
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return dict(archive)
+            known = archives.names(path)
+            return dict(zip(known, archives.arrays(path, known), strict=True))
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UsageError(

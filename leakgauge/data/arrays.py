@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import final
-from zipfile import BadZipFile, is_zipfile
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -14,9 +13,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.archives import FAULTS, arrays, names
 from leakgauge.core.errors import UsageError, one_line, suggestion
 from leakgauge.core.protocols import Pool
-from leakgauge.data.pools import existing_file, pool
+from leakgauge.data.pools import existing_file, numbered, pool
 
 _CHANNELS = (1, 3)
 
@@ -41,9 +41,9 @@ class Npz:
         if not is_zipfile(path):
             raise UsageError(f"npz.path: {path} is no .npz file, expected arrays stored by name; write it with numpy.savez")
         try:
-            with np.load(path, allow_pickle=False) as file:
-                x, y = (_tensor(file[_known("npz", name, file.files, path)]) for name in (self.x, self.y))
-        except (OSError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+            known = names(path)
+            x, y = map(_tensor, arrays(path, [_known("npz", name, known, path) for name in (self.x, self.y)]))
+        except FAULTS as error:
             raise UsageError(
                 f"npz.path: {path} cannot be read ({one_line(error)}), expected an .npz file of numbers; use numpy.savez"
             ) from error
@@ -92,7 +92,7 @@ def _pool(family: str, path: Path, x: Tensor, y: Tensor, classes: int | None) ->
         raise UsageError(
             f"{where}: y holds the label {highest}, expected labels below classes ({classes}); raise classes or mend y"
         )
-    return pool(pixels, labels, [str(label) for label in range(classes or highest + 1)])
+    return pool(pixels, labels, numbered(where, classes or highest + 1))
 
 
 def _pixels(where: str, x: Tensor) -> Tensor:

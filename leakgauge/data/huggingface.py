@@ -9,7 +9,7 @@ from typing import Any, final
 from leakgauge.core.algorithm import Count, algorithm
 from leakgauge.core.errors import MissingExtra, UsageError, one_line, suggestion
 from leakgauge.core.protocols import Pool
-from leakgauge.data.pools import Mode, check_size, labels, picture, pool, stack
+from leakgauge.data.pools import Mode, check_size, labels, numbered, picture, pool, stack
 
 _OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 
@@ -42,7 +42,7 @@ class HuggingFace:
         rows = ((f"{self.path}[{index}]", row[self.image_key]) for index, row in enumerate(source))
         x = stack((where, picture(image, where, mode=self.mode, size=self.size)) for where, image in rows)
         y = labels(f"huggingface.label_key: {self.label_key!r} of {self.path}", source[self.label_key])
-        names = getattr(source.features[self.label_key], "names", None) or range(int(y.max()) + 1)
+        names = getattr(source.features[self.label_key], "names", None) or numbered("huggingface", int(y.max()) + 1)
         return pool(x, y, [str(name) for name in names])
 
     def _open(self) -> Any:

@@ -74,6 +74,15 @@ def labels(where: str, values: Iterable[object]) -> Tensor:
     return torch.tensor(found)
 
 
+def numbered(where: str, classes: int) -> list[str]:
+    """Return names of classes that have only numbers. Raises UsageError for more than any data set has: a label gone astray."""
+    if classes > _MOST_CLASSES:
+        raise UsageError(
+            f"{where}: a label makes it {classes:,} classes, expected at most {_MOST_CLASSES:,}; number the classes from 0 on"
+        )
+    return [str(label) for label in range(classes)]
+
+
 def existing_file(key: str, path: str) -> Path:
     """Return the path of a file that exists. Raises UsageError otherwise."""
     found = Path(path).expanduser()
@@ -94,3 +103,6 @@ def _rounded(values: Tensor) -> tuple[float, ...]:
 
 def _side(value: np.ndarray) -> str:
     return f"{value.shape[0]}x{value.shape[1]}"
+
+
+_MOST_CLASSES = 100_000

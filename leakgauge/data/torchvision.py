@@ -7,7 +7,7 @@ from typing import Any, final
 from leakgauge.core.algorithm import Count, algorithm
 from leakgauge.core.errors import MissingExtra, UsageError, one_line, suggestion
 from leakgauge.core.protocols import Pool
-from leakgauge.data.pools import Mode, check_size, labels, picture, pool, stack
+from leakgauge.data.pools import Mode, check_size, labels, numbered, picture, pool, stack
 
 
 @final
@@ -34,7 +34,7 @@ class Torchvision:
             pictures.append((where, picture(image, where, mode=self.mode, size=self.size)))
             classes.append(label)
         x, y = stack(pictures), labels(f"torchvision.dataset: {self.dataset}", classes)
-        names = getattr(source, "classes", None) or range(int(y.max()) + 1)
+        names = getattr(source, "classes", None) or numbered("torchvision", int(y.max()) + 1)
         return pool(x, y, [str(name) for name in names])
 
     def _open(self) -> Any:

@@ -16,6 +16,7 @@ from leakgauge.api import Config
 from leakgauge.capture.files import Capture, named, private
 from leakgauge.captured import Given, attack
 from leakgauge.core.errors import UsageError, suggestion
+from leakgauge.core.reading import read_yaml
 from leakgauge.core.threat import threat_named
 from leakgauge.core.types import Batch, Params
 from leakgauge.flower.arrays import record_of
@@ -24,7 +25,6 @@ from leakgauge.flower.exchange import Exchange, exchanges, is_training, round_of
 from leakgauge.outgoing import built
 from leakgauge.results.gate import Policy, Ruling, gate
 from leakgauge.spec import build
-from leakgauge.spec.reading import read_yaml
 
 log = logging.getLogger(__name__)
 

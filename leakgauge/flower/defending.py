@@ -12,11 +12,11 @@ from torch import Tensor
 from leakgauge.api import Config
 from leakgauge.core.abilities import Transforming
 from leakgauge.core.errors import UsageError
+from leakgauge.core.reading import read_yaml
 from leakgauge.core.types import Params
 from leakgauge.flower.arrays import record_of, tensors
 from leakgauge.flower.exchange import is_training
 from leakgauge.outgoing import built, is_parameter, transformed
-from leakgauge.spec.reading import read_yaml
 
 Mod = Callable[[Message, Context, Callable[[Message, Context], Message]], Message]
 

@@ -26,10 +26,10 @@ from typing import Any, final
 from leakgauge.core.abilities import Accountable
 from leakgauge.core.accounting import check_installed
 from leakgauge.core.errors import MissingExtra, UsageError, suggestion
+from leakgauge.core.reading import override, put, read_file, shown
 from leakgauge.spec import document, federating
 from leakgauge.spec.document import AuditSpec
 from leakgauge.spec.federating import FederationSpec
-from leakgauge.spec.reading import override, put, read_file, shown
 
 _BASE = ("seed", "data", "victim", "client", "batch", "defenses", "federation", "attacks", "audits")
 _FEDERATION = ("clients", "partition", "sampled", "server", "rounds", "test")

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, final
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from leakgauge.auditing.record import ATTACK, Outcome, Record
 from leakgauge.auditing.verdict import recovered_examples
 from leakgauge.core.errors import UsageError, suggestion
+from leakgauge.core.reading import read_yaml
 from leakgauge.results.multiplicity import RATE, doubts, tested
 
 Result = Literal["pass", "fail", "inconclusive"]
@@ -78,12 +78,10 @@ class Rulings:
 def load_policy(path: Path) -> Policy:
     """Read a policy from YAML. Raises UsageError with the key that is wrong."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = read_yaml(path.read_text(encoding="utf-8"), f"policy: {str(path)!r}")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error.reason
         raise UsageError(f"policy: {str(path)!r} cannot be read ({reason}), expected a YAML file; correct the path") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"policy: {str(path)!r} is no YAML ({' '.join(str(error).split())}), expected key: value") from error
     try:
         return Policy.model_validate({} if document is None else document)
     except ValidationError as error:

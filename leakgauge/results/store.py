@@ -25,16 +25,17 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from leakgauge.auditing.record import Record
 from leakgauge.core.errors import UsageError
+from leakgauge.results.soundness import GUESS, TRUTH, faults, misfits
 
 if TYPE_CHECKING:
     from leakgauge.auditing.outcome import Images
 
-RECORD, TENSORS, TRUTH, GUESS = "record.json", "tensors.safetensors", "truth", "guess."
+RECORD, TENSORS = "record.json", "tensors.safetensors"
 FINISHED = frozenset({"ok", "diverged", "out_of_scope"})
 """The endings that stand; an audit that failed or ran out of time is run again."""
 STALE = 3600.0
@@ -79,23 +80,33 @@ class Store:
         return map(self.load, self.keys())
 
     def load(self, key: str) -> Record:
-        """Read a record. Raises UsageError if it is missing, damaged or of another format."""
+        """Read a record. Raises UsageError if it is missing, damaged, of another format, or none that an audit writes."""
         path = self.root / key / RECORD
         try:
             record = _adapter().validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
-            raise _damaged(path, error) from error
+            raise _damaged(path, _reason(error)) from error
+        for fault in faults(record):
+            raise _damaged(path, fault)
         if record.key != key:
             raise UsageError(f"{path}: holds the audit {record.key!r}, expected {key!r}; give the folder its name back")
         return record
 
     def images(self, key: str) -> dict[str, NDArray[np.float32]]:
-        """Read the images by name, each [n, *shape]; none for an audit that failed. Raises UsageError as `load` does."""
-        path = self.root / key / TENSORS
+        """Read the images by name, each [n, *shape]; none for an audit that failed.
+
+        Raises UsageError as `load` does, and for images that do not fit the record: known before any is read.
+        """
+        path, record = self.root / key / TENSORS, self.load(key)
         try:
-            return load_file(path)
+            with safe_open(path, framework="numpy") as file:
+                found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+                headers = {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in found.items()}
+                for fault in misfits(record, headers):
+                    raise _damaged(path, fault)
+                return {name: file.get_tensor(name) for name in headers}
         except (OSError, SafetensorError) as error:
-            raise _damaged(path, error) from error
+            raise _damaged(path, _reason(error)) from error
 
     def has(self, key: str) -> bool:
         """Whether an audit is finished and whole. Raises UsageError if it is damaged."""
@@ -193,10 +204,8 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _damaged(path: Path, error: Exception) -> UsageError:
-    return UsageError(
-        f"{path}: cannot be read ({_reason(error)}), expected what an audit wrote; delete the folder and run the audit again"
-    )
+def _damaged(path: Path, reason: str) -> UsageError:
+    return UsageError(f"{path}: cannot be read ({reason}), expected what an audit wrote; delete the folder and run the audit again")
 
 
 def _reason(error: Exception) -> str:

@@ -12,9 +12,9 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 from leakgauge.core import registry
 from leakgauge.core.errors import UsageError, suggestion
+from leakgauge.core.reading import shown
 from leakgauge.spec.describing import describe, describe_value
 from leakgauge.spec.parameters import PROTOCOLS, Parameter, check, family_of, holds_parts, parameters, plain, without_none
-from leakgauge.spec.reading import shown
 
 
 class Resolved(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Annotated, Any, get_args, get_origin
 
 from leakgauge.core import registry
 from leakgauge.core.errors import UsageError
+from leakgauge.core.reading import shown
 from leakgauge.spec.parameters import family_of, holds_parts, parameters, plain, without_none
-from leakgauge.spec.reading import shown
 
 
 def describe(family: str, value: object, key: str = "") -> dict[str, Any]:

@@ -15,12 +15,12 @@ from leakgauge.auditing.training import Training
 from leakgauge.core.algorithm import Count, NonNegativeInt, algorithm
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Attack, Client, Data, Defense, Metric, Victim
+from leakgauge.core.reading import override, read_file, read_mapping
 from leakgauge.core.threat import NAMED, require, threat_named
 from leakgauge.core.types import ThreatModel
 from leakgauge.spec.building import resolve
 from leakgauge.spec.describing import describe_value
 from leakgauge.spec.parameters import check
-from leakgauge.spec.reading import override, read_file, read_mapping
 
 SCHEME = 2
 """The version of how keys are made; it changes whenever an unchanged file would get another key."""

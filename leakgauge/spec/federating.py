@@ -15,6 +15,7 @@ from leakgauge.core.algorithm import Count, OpenShare, algorithm
 from leakgauge.core.devices import device_named
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Client, Data, Defense, Optimizer, Partition, Victim
+from leakgauge.core.reading import override, read_file
 from leakgauge.core.rng import stream
 from leakgauge.core.types import Batch
 from leakgauge.federation.rounds import Federation
@@ -22,7 +23,6 @@ from leakgauge.spec.building import resolve
 from leakgauge.spec.describing import describe_value
 from leakgauge.spec.parameters import check
 from leakgauge.spec.preparing import check_pool
-from leakgauge.spec.reading import override, read_file
 
 DEFAULTS: Mapping[str, Any] = {
     "name": "federation",

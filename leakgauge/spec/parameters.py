@@ -14,8 +14,8 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from leakgauge.core import protocols
 from leakgauge.core.errors import UsageError
+from leakgauge.core.reading import shown
 from leakgauge.core.registry import FAMILIES
-from leakgauge.spec.reading import shown
 
 PROTOCOLS: dict[str, Any] = {family: getattr(protocols, protocol) for family, protocol in FAMILIES.items()}
 _FAMILY_OF = {protocol: family for family, protocol in PROTOCOLS.items()}

@@ -18,8 +18,8 @@ from typing import Any, TypeVar, final
 
 from leakgauge.core.errors import UsageError, suggestion
 from leakgauge.core.phrasing import phrase
+from leakgauge.core.reading import override, put, read_file, shown
 from leakgauge.spec.document import AuditSpec, complete, key, parse
-from leakgauge.spec.reading import override, put, read_file, shown
 
 T = TypeVar("T")
 _KEYS = ("name", "base", "grid", "include")

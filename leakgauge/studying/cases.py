@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar, final
 
 from leakgauge.core.errors import UsageError
+from leakgauge.core.reading import override, put
 from leakgauge.spec import document, federating
 from leakgauge.spec.document import AuditSpec, key
 from leakgauge.spec.federating import FederationSpec
-from leakgauge.spec.reading import override, put
 from leakgauge.studying.blocks import Block, Changes, Level
 
 _AUDIT = frozenset({"name", *(field.name for field in fields(document.Parts))})

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from leakgauge.core.errors import UsageError
+from leakgauge.core.reading import put, read_yaml, shown
 from leakgauge.spec import AuditSpec, canonical, parse
-from leakgauge.spec.reading import put, read_yaml, shown
 
 
 @final

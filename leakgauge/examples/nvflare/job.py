@@ -13,8 +13,8 @@ from nvflare.client.config import TransferType
 from nvflare.recipe import SimEnv
 from task import Net
 
+from leakgauge.core.reading import read_yaml
 from leakgauge.nvflare import capturing, defending
-from leakgauge.spec.reading import read_yaml
 
 if __name__ == "__main__":
     recipe = FedAvgRecipe(

@@ -1,7 +1,7 @@
 """YAML in and out, and `a.b=value` overrides.
 
 Plain words are read by the core schema of YAML 1.2, so that `1e-4` is a number, `no` and `2024-01-01` are text; a key that
-appears twice is an error.
+appears twice is an error. So is a tag, and a document that unfolds to more than anybody writes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,18 @@ _PLAIN_WORDS: tuple[tuple[str, str, str], ...] = (  # tag, pattern, first charac
 )
 
 
+_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("bool", "float", "int", "map", "merge", "null", "seq", "str"))
+_MOST = 100_000
+"""Entries of a document, aliases written out."""
+
+
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - pyyaml's interface
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if node.tag not in _TAGS:
+            raise UsageError(f"line {node.start_mark.line + 1}: has the tag {node.tag!r}, expected plain values; leave it out")
+        return super().construct_object(node, deep)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -64,17 +74,28 @@ for _tag, _pattern, _first in _PLAIN_WORDS:
 def read_yaml(text: str, source: str) -> Any:
     """Return what a YAML text says; `source` is named in errors. Raises UsageError with the place of the fault."""
     try:
-        document = yaml.load(text, _Loader)
+        return _document(text)
     except UsageError as error:
         raise UsageError(f"{source}: {error}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "unknown place"
         raise UsageError(f"{source}: no YAML at {where} ({error.problem or error.context}), expected key: value") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:  # `!!bool maybe` is a KeyError
         raise UsageError(f"{source}: no YAML ({' '.join(str(error).split())}), expected key: value") from error
-    _check_acyclic(document, source, ())
-    return document
+    except RecursionError as error:
+        raise UsageError(f"{source}: no YAML (it is nested too deeply), expected key: value") from error
+
+
+def _document(text: str) -> Any:
+    """The document in a text, once it is known how much it unfolds to."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        _entries(node, {})
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
 
 
 def read_mapping(text: str, source: str) -> dict[str, Any]:
@@ -144,9 +165,16 @@ def _put(node: Any, path: Sequence[str], value: Any, before: tuple[str, ...]) ->
     return {**node, first: _put(node.get(first), rest, value, (*before, first))}
 
 
-def _check_acyclic(node: Any, source: str, above: tuple[int, ...]) -> None:
-    if isinstance(node, (dict, list)):
-        if id(node) in above:
-            raise UsageError(f"{source}: an alias holds itself, expected a tree; write the part out")
-        for child in node.values() if isinstance(node, dict) else node:
-            _check_acyclic(child, source, (*above, id(node)))
+def _entries(node: yaml.Node | None, known: dict[int, int]) -> int:
+    """Count what a document holds, aliases written out. Raises UsageError for one that holds itself, or too much."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if known.get(id(node)) == 0:
+        raise UsageError("an alias holds itself, expected a tree; write the part out")
+    if id(node) not in known:
+        known[id(node)] = 0  # being counted
+        parts = (part for pair in node.value for part in pair) if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_entries(part, known) for part in parts)
+        if known[id(node)] > _MOST:
+            raise UsageError(f"unfolds to more than {_MOST:,} entries, expected fewer; write it without aliases")
+    return known[id(node)]
