@@ -26,6 +26,7 @@ NAMES = (
     "federating",
     "lock_theory",
     "fuzzing",
+    "foreign",
     "capturing",
     "sweeping",
     "inverting",

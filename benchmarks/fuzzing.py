@@ -54,9 +54,9 @@ def fuzzed(count: int) -> dict[str, float]:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for _ in range(count):
             path = rng.choice(list(whole))
-            path.write_bytes(_changed(whole[path], rng))
+            path.write_bytes(changed(whole[path], rng))
             started = time.perf_counter()
-            how, line = _outcome(lambda: _taken(folder, model))
+            how, line = outcome(lambda: _taken(folder, model))
             slowest, longest = max(slowest, time.perf_counter() - started), max(longest, len(line))
             ended[how] += 1
             path.write_bytes(whole[path])
@@ -75,7 +75,7 @@ def _taken(folder: Path, model: Model) -> Update:
     return capture.update_of(found, capture.model_before(found, model))
 
 
-def _outcome(read: Callable[[], object]) -> tuple[str, str]:
+def outcome(read: Callable[[], object]) -> tuple[str, str]:
     try:
         read()
     except UsageError as error:
@@ -86,7 +86,7 @@ def _outcome(read: Callable[[], object]) -> tuple[str, str]:
     return "read", ""
 
 
-def _changed(content: bytes, rng: random.Random) -> bytes:
+def changed(content: bytes, rng: random.Random) -> bytes:
     """A file with one to four changes: bits, bytes, tokens, lengths, pieces repeated or cut out."""
     found = bytearray(content)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):

@@ -330,7 +330,9 @@ def test_labels_must_fit_the_classes(tmp_path):
 
 
 def test_an_npz_is_never_unpickled(tmp_path):
-    rejects(npz(tmp_path, x=COLORS, y=np.array([print] * 6, dtype=object)), "cannot be read .*holds objects, which are not unpickled")
+    rejects(
+        npz(tmp_path, x=COLORS, y=np.array([print] * 6, dtype=object)), "cannot be read .*holds objects, which are not unpickled"
+    )
     rejects(npz(tmp_path, x=COLORS, y=np.array(["cat"] * 6)), "cannot be read")
     np.save(tmp_path / "one.npy", COLORS)
     rejects(Npz(path=str(tmp_path / "one.npy")), "is no .npz file")
