@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from processes import is_alive, parent_of, until
 from samples import failed, images, record
 
 from leakgauge.core.errors import UsageError
-from leakgauge.executor import Runtime, execute
+from leakgauge.executor import Runtime, attempt, execute
 from leakgauge.executor.attempt import context_for, interrupts_held
 from leakgauge.results import store as store_module
 from leakgauge.results.store import Store
@@ -85,6 +87,41 @@ def test_a_worker_that_is_killed_again_is_recorded_and_takes_no_other_with_it(st
     assert "After 2 attempts" in first.verdict.reason
     assert len(lines(tmp_path / "log")) == 2
     assert [made.status for made in others] == ["ok", "ok"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no server")
+@pytest.mark.parametrize("pause", [0.0, 0.3, 2.0])
+def test_a_killed_server_of_workers_is_started_again(store, tmp_path, pause):
+    """Whenever it is killed: before a worker is started, while one is, and while some run."""
+    over = threading.Event()
+
+    def kill():
+        for _ in range(3):
+            over.wait(pause)
+            if (pid := forkserver._forkserver._forkserver_pid) is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        tasks = [task(f"a{number}", note=tmp_path / "log", sleep=0.2) for number in range(12)]
+        summary, _ = run(tasks, store, workers=2, retries=3)
+    finally:
+        over.set()
+        killer.join()
+    assert [made.status for made in summary.records] == ["ok"] * 12
+    assert len(store.keys()) == 12
+    workers = [int(line.split()[0]) for line in lines(tmp_path / "log")]
+    until(lambda: not any(map(is_alive, workers)))
+
+
+def test_a_server_that_cannot_be_started_is_an_error_of_ours(store, monkeypatch):
+    """Not one that reads as an interrupt, which an end of file does to a command line."""
+    monkeypatch.setattr(attempt, "_PAUSES", ())
+    monkeypatch.setattr(attempt.Attempt, "_launched", lambda *_: (_ for _ in ()).throw(EOFError()))
+    with pytest.raises(UsageError, match="no worker can be started"):
+        run([task("a1")], store)
 
 
 def test_no_retries(store, tmp_path):

@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerContext, SpawnContext
 from types import FrameType
 from typing import final
 
 from leakgauge.core.devices import device_named
+from leakgauge.core.errors import UsageError, one_line
 from leakgauge.executor.tasks import DONE, Failure, Job, Runtime, Task
 from leakgauge.executor.worker import work
 from leakgauge.results.store import Store
@@ -39,6 +40,12 @@ def context_for(runtime: Runtime) -> SpawnContext | ForkServerContext:
     return multiprocessing.get_context("spawn")
 
 
+_PAUSES = (0.05, 0.2, 1.0)
+"""Seconds before a process is started once more, where the one that starts it was not there."""
+_ORPHANED = 255
+"""What Python says of a process whose server was killed before it."""
+
+
 @final
 class Attempt:
     """A task with the process that works on it: the only thing here that changes."""
@@ -47,17 +54,36 @@ class Attempt:
         self.task, self.number = task, number
         self.ending: Failure | None = None  # as the worker told it
         self.is_open = True
+        self.exit: int | None = None  # the exit code, once it is stopped
 
     def start(self, store: Store, runtime: Runtime, job: Job) -> Attempt:
-        """Start the process; the first one of all waits until the server is up."""
+        """Start the process; the first one of all waits until the server is up. A server that was killed is started again."""
         context = context_for(runtime)
-        self.channel, theirs = context.Pipe(duplex=False)
         # pickled here, so that an import that fails over there is told like any other error
         payload = pickle.dumps((self.task, store, runtime, job))
+        for pause in _PAUSES:
+            with suppress(EOFError, OSError):  # the server is gone, which it may be before the system says so
+                return self._launched(context, payload)
+            time.sleep(pause)
+        try:
+            return self._launched(context, payload)
+        except (EOFError, OSError) as error:
+            raise UsageError(
+                f"no worker can be started ({type(error).__name__} {one_line(error)}), expected memory for one; finished audits are "
+                "kept: make room and run the same command again"
+            ) from error
+
+    def _launched(self, context: SpawnContext | ForkServerContext, payload: bytes) -> Attempt:
+        self.channel, theirs = context.Pipe(duplex=False)
         self.process = context.Process(target=work, args=(theirs, dict(os.environ), payload), daemon=True)
         self.started = time.monotonic()
-        self.process.start()
-        theirs.close()
+        try:
+            self.process.start()
+        except (EOFError, OSError):
+            self.channel.close()
+            raise
+        finally:
+            theirs.close()
         return self
 
     @property
@@ -90,9 +116,11 @@ class Attempt:
         if self.process.is_alive():
             self.process.kill()
         self.process.join()
-        store.discard_partial(self.task.key, self.process.pid or 0)
+        self.exit, pid = self.process.exitcode, self.process.pid or 0
+        self.process.close()  # a worker whose server was killed only seems to be dead: this ends it
         self.channel.close()
         self.is_open = False
+        store.discard_partial(self.task.key, pid)
 
     def failure(self, store: Store, timeout: float) -> Failure | None:
         """Why a stopped attempt came to nothing; None if its record is there."""
@@ -102,9 +130,11 @@ class Attempt:
             return None
         if self.seconds >= timeout:
             return Failure("timed_out", f"The audit was stopped after {timeout:g} seconds; raise --timeout or take fewer steps.")
-        how = f"the process ended with exit code {self.process.exitcode}"
-        if self.process.exitcode is not None and self.process.exitcode < 0:
-            how = f"the process was killed ({signal.strsignal(-self.process.exitcode)})"
+        how = f"the process ended with exit code {self.exit}"
+        if self.exit == _ORPHANED:
+            how += ", or the one that starts it was killed"
+        elif self.exit is not None and self.exit < 0:
+            how = f"the process was killed ({signal.strsignal(-self.exit)})"
         hint = "out of memory? take fewer workers or a smaller batch"
         return Failure("failed", f"After {self.number} attempts {how} ({hint}).", is_kill=True)
 
