@@ -25,10 +25,11 @@ from benchmarks.fuzzing import changed, outcome
 from benchmarks.results import Results, Shown, Values
 from leakgauge.executor import Runtime, execute, task_of
 from leakgauge.report import audits_of, render, render_models, to_json, to_markdown
+from leakgauge.results.folder import RECORD, TENSORS
 from leakgauge.results.gate import gate, load_policy
 from leakgauge.results.rescoring import Rescoring, rescored
 from leakgauge.results.rulings import as_junit, as_sarif
-from leakgauge.results.store import RECORD, TENSORS, Store
+from leakgauge.results.store import Store
 from leakgauge.results.table import write_csv
 from leakgauge.spec import load as load_audit
 from leakgauge.spec.building import build

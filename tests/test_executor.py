@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import os
 import signal
@@ -17,7 +18,7 @@ from samples import failed, images, record
 from leakgauge.core.errors import UsageError
 from leakgauge.executor import Runtime, attempt, execute
 from leakgauge.executor.attempt import context_for, interrupts_held
-from leakgauge.results import store as store_module
+from leakgauge.results import folder as folder_module
 from leakgauge.results.store import Store
 
 
@@ -87,6 +88,63 @@ def test_a_worker_that_is_killed_again_is_recorded_and_takes_no_other_with_it(st
     assert "After 2 attempts" in first.verdict.reason
     assert len(lines(tmp_path / "log")) == 2
     assert [made.status for made in others] == ["ok", "ok"]
+
+
+def test_several_processes_share_the_work(store, tmp_path):
+    """Three run the same twelve audits into one folder: each audit is run once, and all three know of every record."""
+    specs = {f"a{number}": {"note": str(tmp_path / "log"), "sleep": 0.3} for number in range(12)}
+    code = (
+        "import json, sys; sys.path.insert(0, 'tests')\n"
+        "from pathlib import Path\nfrom jobs import job, task\n"
+        "from leakgauge.executor import Runtime, execute\nfrom leakgauge.results.store import Store\n"
+        "if __name__ == '__main__':\n"
+        f"    tasks = [task(key, **spec) for key, spec in json.loads({json.dumps(json.dumps(specs))}).items()]\n"
+        f"    summary = execute(tasks, Store(Path({str(store.root)!r})), Runtime(workers=1), job=job)\n"
+        "    print(len(summary.records), {one.status for one in summary.records})\n"
+    )
+    (tmp_path / "driver.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    drivers = [
+        subprocess.Popen(
+            [sys.executable, tmp_path / "driver.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        for _ in range(3)
+    ]
+    for driver in drivers:
+        told, wrong = driver.communicate(timeout=120)
+        assert told.strip() == "12 {'ok'}", wrong
+    assert len(lines(tmp_path / "log")) == 12
+    assert len({line.split()[0] for line in lines(tmp_path / "log")}) == 12
+    assert sorted(path.name for path in store.root.iterdir()) == sorted(specs)
+
+
+def test_what_a_killed_process_had_claimed_is_taken_over(store, tmp_path):
+    store.open()
+    code = (
+        "from pathlib import Path; from leakgauge.results.store import Store\n"
+        f"claim = Store(Path({str(store.root)!r})).claim('a1'); print(1, flush=True); input()"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    other.stdout.readline()
+    killer = threading.Timer(1.5, other.kill)
+    killer.start()
+    started = time.monotonic()
+    summary, _ = run([task("a1"), task("b2")], store)
+    assert time.monotonic() - started > 1.0
+    assert [made.status for made in summary.records] == ["ok", "ok"]
+    other.wait()
+    for stream in (other.stdin, other.stdout):
+        stream.close()
+
+
+def test_what_failed_elsewhere_meanwhile_is_not_run_again(store):
+    claim = store.claim("a1") if not store.open() else None
+    thread = threading.Timer(0.7, lambda: (store.save(failed("a1")), claim.release()))
+    thread.start()
+    summary, events = run([task("a1")], store)
+    thread.join()
+    assert summary.records[0].status == "failed"
+    assert [event.kind for event in events] == ["ended"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no server")
@@ -211,7 +269,7 @@ def test_nothing_runs_where_nothing_can_be_written(tmp_path):
 
 def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_is_finished(store, tmp_path, monkeypatch):
     """The second audit fails, and the record that says so cannot be written."""
-    monkeypatch.setattr(store_module, "_write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(folder_module, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(UsageError, match="No space left"):
         run([task("a1"), task("b2", divide=0), task("c3", note=tmp_path / "log")], store)
     assert store.keys() == ["a1"]

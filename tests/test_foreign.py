@@ -17,9 +17,10 @@ from leakgauge.core.errors import UsageError
 from leakgauge.core.reading import read_yaml
 from leakgauge.core.snapshots import snapshot
 from leakgauge.data.arrays import Npz
+from leakgauge.results.folder import RECORD, TENSORS
 from leakgauge.results.gate import load_policy
 from leakgauge.results.soundness import faults
-from leakgauge.results.store import RECORD, TENSORS, Store
+from leakgauge.results.store import Store
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,8 +14,11 @@ import pytest
 from samples import failed, images, record
 
 from leakgauge.core.errors import UsageError
-from leakgauge.results import store as module
-from leakgauge.results.store import RECORD, TENSORS, Store, record_schema
+from leakgauge.results import folder as module
+from leakgauge.results import locks
+from leakgauge.results.folder import RECORD, TENSORS, record_schema
+from leakgauge.results.locks import holding, take
+from leakgauge.results.store import Store
 from leakgauge.results.table import write_csv
 
 
@@ -139,6 +142,7 @@ def test_damage_is_told_and_set_aside(store, damage):
 def test_damaged_audits_are_numbered(store):
     for number in (1, 2):
         store.save(record(), images())
+        damage_json(store.root / "0123abcd")
         assert store.set_aside("0123abcd").name == f"0123abcd.corrupt-{number}"
 
 
@@ -155,7 +159,7 @@ def test_a_full_disk_leaves_no_part_and_keeps_what_is_finished(store, monkeypatc
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for writer in ("_write", "save_file", "_sync"):
+    for writer in ("write_bytes", "save_file", "sync"):
         with monkeypatch.context() as patched:
             patched.setattr(module, writer, full)
             with pytest.raises(UsageError, match=r"No space left on device.*make room"):
@@ -210,12 +214,107 @@ def test_discarding_what_a_killed_process_left(store):
     assert names(store) == [".partial-a1-77-x", ".partial-b2-7-x"]
 
 
-def test_opening_removes_what_was_left_long_ago(store):
-    for name, age in ((".partial-a1-7-x", 2 * module.STALE), (".partial-b2-7-x", 0)):
+@pytest.mark.parametrize("age", [-7200, 0, 7200, 10**8])
+def test_opening_removes_what_the_dead_left_and_nothing_of_the_living(store, age):
+    """Whatever the clocks say, of whichever machine."""
+    dead, living = ".partial-a1-7-x", ".partial-b2-7-x"
+    for name in (dead, living):
         (store.root / name).mkdir()
-        os.utime(store.root / name, (time.time() - age,) * 2)
+        (store.root / f"{name}.lock").touch()
+    (store.root / ".claim-c3.lock").touch()
+    claimed = store.claim("d4")
+    with holding(store.root / living):
+        for name in (dead, living):
+            os.utime(store.root / name, (time.time() - age,) * 2)
+        store.open()
+        assert names(store) == [".claim-d4.lock", living, f"{living}.lock"]
     store.open()
-    assert names(store) == [".partial-b2-7-x"]
+    assert names(store) == [".claim-d4.lock"]
+    claimed.release()
+    assert names(store) == []
+
+
+def test_a_lock_is_one_s_own_and_given_back(tmp_path):
+    first = take(tmp_path / "a.lock")
+    assert take(tmp_path / "a.lock") is None
+    first.release()
+    again = take(tmp_path / "a.lock")
+    assert again is not None
+    again.release()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_process_gives_its_lock_back(tmp_path):
+    code = (
+        "from pathlib import Path; from leakgauge.results.locks import take\n"
+        f"lock = take(Path({str(tmp_path / 'a.lock')!r})); print(1, flush=True); input()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    assert take(tmp_path / "a.lock") is None
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        stream.close()
+    lock = take(tmp_path / "a.lock")
+    assert lock is not None
+    lock.release()
+
+
+def test_where_there_are_no_locks_everyone_may_and_nothing_is_cleared(store, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(locks.fcntl, "flock", none)
+    (store.root / ".partial-a1-7-x").mkdir()
+    store.open()
+    assert ".partial-a1-7-x" in names(store), "its writer may be alive"
+    store.save(record(), images())
+    assert store.has("0123abcd")
+    assert store.claim("a1") is not None
+    store.discard_partial("a1", 7)
+    assert ".partial-a1-7-x" not in names(store)
+
+
+def test_what_is_replaced_while_it_is_read_is_not_damaged(store):
+    """Two write a failed audit again and again, two read it: nobody sees damage, nothing is set aside, nothing is gone."""
+    store.save(failed())
+    over, told = threading.Event(), []
+
+    def write(number):
+        while not over.is_set():
+            store.save(replace(failed(), seed=number))
+
+    def read():
+        while not over.is_set():
+            try:
+                assert not store.has("0123abcd")
+                assert store.load("0123abcd").status == "failed"
+                store.open()
+            except UsageError as error:
+                told.append(str(error))
+                store.set_aside("0123abcd")
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(2)] + [
+        threading.Thread(target=read) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    time.sleep(4)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert not told
+    assert names(store) == ["0123abcd"]
+
+
+def test_what_was_replaced_by_a_whole_one_is_not_set_aside(store, caplog):
+    store.save(record(), images())
+    assert store.set_aside("0123abcd") is None
+    assert store.has("0123abcd")
+    assert names(store) == ["0123abcd"]
+    assert store.set_aside("none") is None
+    assert "set aside" not in caplog.text
 
 
 def test_csv_has_a_row_per_trial_and_example(store, tmp_path):

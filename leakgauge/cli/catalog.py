@@ -65,7 +65,7 @@ def _schema(kind: Kind) -> dict[str, Any]:
 
             return audit_schema()
         case Kind.RECORD:
-            from leakgauge.results.store import record_schema
+            from leakgauge.results.folder import record_schema
 
             return record_schema()
         case Kind.REPORT:

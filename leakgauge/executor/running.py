@@ -14,10 +14,13 @@ from leakgauge.auditing.record import Record, Verdict
 from leakgauge.core.devices import check_device
 from leakgauge.core.errors import UsageError
 from leakgauge.executor.attempt import Attempt, interrupts_held
+from leakgauge.executor.claims import Claims
 from leakgauge.executor.tasks import Failure, Job, Runtime, Task
 from leakgauge.executor.worker import audit_job
 from leakgauge.results.store import Store
 
+_AGAIN = 0.5
+"""After how many seconds it is asked again for an audit that another process runs."""
 log = logging.getLogger(__name__)
 
 
@@ -53,9 +56,10 @@ class Summary:
 def execute(tasks: Iterable[Task], store: Store, runtime: Runtime, *, listener: Listener = ignore, job: Job = audit_job) -> Summary:
     """Run every audit that is not finished yet, `runtime.workers` at once; each ends as a record in the store.
 
-    A process that is killed is started again, then recorded as failed; an error is recorded with its traceback; one that takes
-    too long is killed and recorded as timed out. Workers do not outlive this process. A script that calls this needs the
-    guard `if __name__ == "__main__":`, because workers import it.
+    Several processes share the work on one folder: an audit that another one runs is waited for, and taken over where that one ends
+    without a record. A process that is killed is started again, then recorded as failed; an error is recorded with its traceback;
+    one that takes too long is killed and recorded as timed out. Workers do not outlive this process. A script that calls this needs
+    the guard `if __name__ == "__main__":`, because workers import it.
 
     Raises UsageError if there is no such device or the store cannot be written to (what is finished is kept), and
     KeyboardInterrupt as it comes.
@@ -67,18 +71,31 @@ def execute(tasks: Iterable[Task], store: Store, runtime: Runtime, *, listener: 
     records = finished_before(wanted.values(), store, listener)
     skipped = frozenset(records)
     waiting = deque(Attempt(task) for task in wanted.values() if task.key not in records)
-    running: list[Attempt] = []
+    claims, running = Claims(store), list[Attempt]()
     try:
         while waiting or running:
+            elsewhere: list[Attempt] = []
             while waiting and len(running) < runtime.workers:
-                listener(Event("started", waiting[0].task))
-                with interrupts_held():
-                    running.append(waiting.popleft().start(store, runtime, job))
-            _listen(running, runtime.timeout, listener)
+                attempt = waiting.popleft()
+                task = attempt.task
+                if not claims.take(task.key):
+                    elsewhere.append(attempt)
+                elif (record := claims.ended(task.key)) is not None:
+                    claims.release(task.key)
+                    records[task.key] = record
+                    listener(Event("ended", task, 1.0, record))
+                else:
+                    listener(Event("started", task))
+                    with interrupts_held():
+                        running.append(attempt.start(store, runtime, job))
+            waiting.extend(elsewhere)
+            if running or elsewhere:
+                _listen(running, runtime.timeout, listener, at_most=_AGAIN if elsewhere else inf)
             for attempt in [attempt for attempt in running if attempt.is_over(runtime.timeout)]:
                 attempt.stop(store)
                 running.remove(attempt)
                 task, failure = attempt.task, attempt.failure(store, runtime.timeout)
+                claims.release(task.key)
                 if failure is not None and failure.is_kill and attempt.number <= runtime.retries:
                     listener(Event("retried", task, message=failure.message))
                     waiting.appendleft(Attempt(task, attempt.number + 1))
@@ -91,6 +108,7 @@ def execute(tasks: Iterable[Task], store: Store, runtime: Runtime, *, listener: 
     finally:
         for attempt in running:
             attempt.stop(store)
+        claims.release_all()
     return Summary(tuple(records[key] for key in wanted), skipped, tuple(usage_errors))
 
 
@@ -104,9 +122,9 @@ def finished_before(tasks: Iterable[Task], store: Store, listener: Listener) -> 
     return records
 
 
-def _listen(running: list[Attempt], timeout: float, listener: Listener) -> None:
-    """Wait until a worker says something, ends or has had its time."""
-    left = min(timeout - attempt.seconds for attempt in running)
+def _listen(running: list[Attempt], timeout: float, listener: Listener, at_most: float) -> None:
+    """Wait until a worker says something, ends or has had its time; or for so many seconds."""
+    left = min([at_most, *(timeout - attempt.seconds for attempt in running)])
     handles = [handle for attempt in running for handle in (attempt.channel, attempt.process.sentinel)]
     wait(handles, None if left == inf else max(left, 0.0))
     for attempt in running:

@@ -1,9 +1,10 @@
 """Results on disk: one folder per audit, readable without torch and without any plugin, never unpickled.
 
-    ROOT/KEY/record.json            the record, plain JSON
-    ROOT/KEY/tensors.safetensors    its images: "truth", where it is there, and "guess.TRIAL" for every trial
+    ROOT/KEY/    see leakgauge/results/folder.py
 
-A folder is written under a temporary name and renamed, so that it is there whole or not at all.
+Any number of processes read and write it at the same time, on one machine or several. A folder is written under a temporary name
+and renamed, so that it is there whole or not at all; whoever writes holds a lock, so that what the dead left is told from what the
+living do.
 """
 
 from __future__ import annotations
@@ -15,39 +16,37 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
 
 from leakgauge.auditing.record import Record
 from leakgauge.core.errors import UsageError
-from leakgauge.results.soundness import GUESS, TRUTH, faults, misfits
+from leakgauge.results.folder import RECORD, TENSORS, read_images, read_record, reason, sync, write
+from leakgauge.results.locks import LOCK, Lock, holding, take
 
 if TYPE_CHECKING:
     from leakgauge.auditing.outcome import Images
 
-RECORD, TENSORS = "record.json", "tensors.safetensors"
 FINISHED = frozenset({"ok", "diverged", "out_of_scope"})
 """The endings that stand; an audit that failed or ran out of time is run again."""
-STALE = 3600.0
-"""Seconds after which what a killed process had begun to write may be removed; writing takes a few."""
+_LOOKS, _PAUSE = 60, 0.005
+"""How often, and after how many seconds, a folder that is being replaced is looked at again before it counts as damaged."""
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
 @final
 @dataclass(frozen=True)
 class Store:
-    """The audits below one folder. Any number of processes may read and write it at the same time."""
+    """The audits below one folder."""
 
     root: Path
 
@@ -57,13 +56,12 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
                 pass
-            for path in self.root.glob(".partial-*"):
-                if time.time() - path.stat().st_mtime > STALE:
-                    shutil.rmtree(path, ignore_errors=True)
         except OSError as error:
             raise UsageError(
                 f"out: cannot write to {str(self.root)!r} ({error.strerror}), expected a folder; choose another one"
             ) from error
+        self._sweep(".partial-*")
+        self._sweep(".claim-*")
 
     def keys(self) -> list[str]:
         """The keys of all audits, sorted; folders that hold no audit are passed over."""
@@ -81,78 +79,90 @@ class Store:
 
     def load(self, key: str) -> Record:
         """Read a record. Raises UsageError if it is missing, damaged, of another format, or none that an audit writes."""
-        path = self.root / key / RECORD
-        try:
-            record = _adapter().validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            raise _damaged(path, _reason(error)) from error
-        for fault in faults(record):
-            raise _damaged(path, fault)
-        if record.key != key:
-            raise UsageError(f"{path}: holds the audit {record.key!r}, expected {key!r}; give the folder its name back")
-        return record
+        return self._steadily(key, read_record)
 
     def images(self, key: str) -> dict[str, NDArray[np.float32]]:
         """Read the images by name, each [n, *shape]; none for an audit that failed.
 
-        Raises UsageError as `load` does, and for images that do not fit the record: known before any is read.
+        Raises UsageError as `load` does, and for images that do not fit the record.
         """
-        path, record = self.root / key / TENSORS, self.load(key)
-        try:
-            with safe_open(path, framework="numpy") as file:
-                found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
-                headers = {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in found.items()}
-                for fault in misfits(record, headers):
-                    raise _damaged(path, fault)
-                return {name: file.get_tensor(name) for name in headers}
-        except (OSError, SafetensorError) as error:
-            raise _damaged(path, _reason(error)) from error
+        return self._steadily(key, read_images)
 
     def has(self, key: str) -> bool:
         """Whether an audit is finished and whole. Raises UsageError if it is damaged."""
-        if not (self.root / key).is_dir():
+        if self.stamp(key) is None:
             return False
-        record = self.load(key)
         self.images(key)
-        return record.status in FINISHED
+        return self.load(key).status in FINISHED
+
+    def stamp(self, key: str) -> tuple[int, int] | None:
+        """Something that is another once an audit was written again; None where there is none."""
+        try:
+            found = (self.root / key).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_ino, found.st_mtime_ns
+
+    def claim(self, key: str) -> Lock | None:
+        """Return the lock of whoever runs an audit; None while another process runs it. Raises UsageError as `save` does."""
+        try:
+            return take(self.root / f".claim-{key}{LOCK}")
+        except OSError as error:
+            raise self._unwritable(key, error) from error
 
     def save(self, record: Record, images: Images | None = None) -> None:
         """Write an audit, whole or not at all. One that is finished is left as it is.
 
         Raises UsageError if the disk is full or does not let itself be written to.
         """
-        truth = {} if images is None or images.truth is None else {TRUTH: images.truth}
-        tensors = truth | {GUESS + name: x for name, x in (images.guesses if images else {}).items()}
-        partial = self.root / f".partial-{record.key}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        partial = self._aside(record.key)
         try:
-            partial.mkdir(parents=True)
-            _write(partial / RECORD, _adapter().dump_json(record, indent=2))
-            save_file({name: np.ascontiguousarray(value.detach().numpy()) for name, value in tensors.items()}, partial / TENSORS)
-            _sync(partial / TENSORS)
-            _sync(partial)
-            self._put(partial, record.key)
-            _sync(self.root)
+            self.root.mkdir(parents=True, exist_ok=True)
+            with holding(partial):
+                try:
+                    write(partial, record, images)
+                    self._put(partial, record.key)
+                    sync(self.root)
+                finally:
+                    shutil.rmtree(partial, ignore_errors=True)
         except (OSError, SafetensorError) as error:
-            raise UsageError(
-                f"out: cannot write the audit {record.key!r} to {str(self.root)!r} ({_reason(error)}); "
-                "finished audits are kept: make room and run the same command again"
-            ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            raise self._unwritable(record.key, error) from error
 
     def discard_partial(self, key: str, pid: int) -> None:
         """Remove what a process that was killed had begun to write."""
-        for path in self.root.glob(f".partial-{key}-{pid}-*"):
-            shutil.rmtree(path, ignore_errors=True)
+        self._sweep(f".partial-{key}-{pid}-*", are_dead=True)
 
-    def set_aside(self, key: str) -> Path:
-        """Rename a damaged audit, so that it can be run again and looked into; returns its new place."""
-        number = 1
+    def set_aside(self, key: str) -> Path | None:
+        """Rename a damaged audit, so that it can be run again and looked into; returns its new place.
+
+        None where there is nothing to set aside: another process has done so, or put a whole one in its place, which stays.
+        """
+        number, private = 1, self._aside(key)
         while (aside := self.root / f"{key}.corrupt-{number}").exists():
             number += 1
-        (self.root / key).rename(aside)
+        with holding(private):
+            try:
+                (self.root / key).rename(private)
+            except OSError:
+                return None
+            if _is_sound(private, key):  # it was damaged when it was read, and has been replaced since
+                self._put(private, key)
+                return None
+            private.rename(aside)
         log.warning("the audit %s is damaged: set aside as %s", key, aside.name)
         return aside
+
+    def _steadily(self, key: str, read: Callable[[Path, str], T]) -> T:
+        """Read an audit; where it is replaced meanwhile, once more: what is not there just now is not damaged."""
+        for _ in range(_LOOKS):
+            before = self.stamp(key)
+            try:
+                return read(self.root / key, key)
+            except UsageError:
+                if before is not None and self.stamp(key) == before:
+                    raise
+            time.sleep(_PAUSE)
+        return read(self.root / key, key)
 
     def _put(self, partial: Path, key: str) -> None:
         """Rename a complete folder to its key. A folder in its place is replaced, unless it is finished and whole."""
@@ -177,43 +187,29 @@ class Store:
         except UsageError:
             return False
 
+    def _aside(self, key: str) -> Path:
+        """A name that nobody else has, for what is not whole yet."""
+        return self.root / f".partial-{key}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
-def record_schema() -> dict[str, Any]:
-    """The JSON Schema of `record.json`."""
-    return _adapter().json_schema(mode="serialization")
+    def _sweep(self, pattern: str, *, are_dead: bool = False) -> None:
+        """Remove what those left who are dead: whose lock can be had, or who are known to be."""
+        with suppress(OSError):  # another process sweeps as well
+            for name in {path.name.removesuffix(LOCK) for path in self.root.glob(pattern)}:
+                lock = take(self.root / f"{name}{LOCK}")
+                if lock is not None and (are_dead or lock.file is not None):
+                    shutil.rmtree(self.root / name, ignore_errors=True)
+                    lock.release()
+
+    def _unwritable(self, key: str, error: Exception) -> UsageError:
+        return UsageError(
+            f"out: cannot write the audit {key!r} to {str(self.root)!r} ({reason(error)}); "
+            "finished audits are kept: make room and run the same command again"
+        )
 
 
-@cache
-def _adapter() -> TypeAdapter[Record]:
-    return TypeAdapter(Record)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(path: Path) -> None:
-    """Make what was written outlive a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _is_sound(folder: Path, key: str) -> bool:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _damaged(path: Path, reason: str) -> UsageError:
-    return UsageError(f"{path}: cannot be read ({reason}), expected what an audit wrote; delete the folder and run the audit again")
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case ValidationError():
-            first = error.errors(include_url=False)[0]
-            return " ".join([".".join(map(str, first["loc"])), first["msg"]]).strip()
-        case OSError(strerror=str() as text):
-            return text
-        case _:
-            return str(error).splitlines()[0]
+        read_images(folder, key)
+    except UsageError:
+        return False
+    return True
