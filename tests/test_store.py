@@ -14,6 +14,7 @@ import pytest
 from samples import failed, images, record
 
 from leakgauge.core.errors import UsageError
+from leakgauge.report import write_report
 from leakgauge.results import folder as module
 from leakgauge.results import locks
 from leakgauge.results.folder import RECORD, TENSORS, record_schema
@@ -353,3 +354,25 @@ def test_reading_imports_no_torch(store):
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has other rights")
+@pytest.mark.parametrize("mask", [0o022, 0o000, 0o077])
+def test_results_are_their_owner_s_alone(tmp_path, mask):
+    (tmp_path / "there").mkdir(0o755)
+    old = os.umask(mask)
+    try:
+        for root in (tmp_path / "made", tmp_path / "there"):
+            (tmp_path / "there" / "report.html").write_text("of a version that did not care")
+            store = Store(root)
+            store.open()
+            store.save(record(), images())
+            write_report(root)
+            shown = write_report(root, is_redacted=True)
+            for path in (root / "0123abcd", root / "report.html", root / "audit.json"):
+                assert path.stat().st_mode & 0o077 == 0, path
+            assert shown.stat().st_mode & 0o777 == 0o666 & ~mask, "a redacted report is for others"
+    finally:
+        os.umask(old)
+    assert (tmp_path / "made").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "there").stat().st_mode & 0o777 == 0o755, "a folder of the user's is left as it is"

@@ -12,6 +12,7 @@ from typing import final
 
 from leakgauge.core import tree
 from leakgauge.core.errors import UsageError
+from leakgauge.core.private import FOLDER
 from leakgauge.core.types import Batch, Status
 from leakgauge.federation import checkpoints
 from leakgauge.federation.evaluation import Accuracy, evaluate
@@ -55,7 +56,7 @@ def run(
     Whoever calls again with the same `folder` goes on where it stands, with the same result. `hear` is called after every round,
     with their number. Raises UsageError for a folder of another federation.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(FOLDER, parents=True, exist_ok=True)
     state, points = _resumed(federation, folder, made, rounds)
     since = time.perf_counter()
     for number in range(state.round, rounds):

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from leakgauge.auditing.record import SCHEMA_VERSION, Record
 from leakgauge.core.errors import UsageError
+from leakgauge.core.private import FOLDER, write_private
 from leakgauge.report.page import render
 from leakgauge.report.redaction import redacted
 from leakgauge.report.view import Audited
@@ -39,9 +40,10 @@ def write_report(root: Path, *, to: Path | None = None, is_redacted: bool = Fals
     stem = "-".join([*(["rescored"] if by else []), *(["redacted"] if is_redacted else [])])
     page, records = folder / f"{stem or 'report'}.html", folder / f"{stem or 'audit'}.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        page.write_text(render(audits, is_redacted=is_redacted), encoding="utf-8")
-        records.write_bytes(to_json([audited.record for audited in audits]))
+        folder.mkdir(FOLDER, parents=True, exist_ok=True)
+        write = Path.write_bytes if is_redacted else write_private
+        write(page, render(audits, is_redacted=is_redacted).encode())
+        write(records, to_json([audited.record for audited in audits]))
     except OSError as error:
         raise UsageError(
             f"report: cannot be written to {str(folder)!r} ({error.strerror}), expected a folder of yours; choose one with --to"

@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 
 from leakgauge.auditing.record import Record
 from leakgauge.core.errors import UsageError
+from leakgauge.core.private import FOLDER
 from leakgauge.results.soundness import GUESS, TRUTH, faults, misfits
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def read_images(folder: Path, key: str) -> dict[str, NDArray[np.float32]]:
 
 def write(folder: Path, record: Record, images: Images | None) -> None:
     """Write an audit into a new folder, so that it outlives a loss of power. Raises OSError and SafetensorError."""
-    folder.mkdir()
+    folder.mkdir(FOLDER)
     write_bytes(folder / RECORD, adapter().dump_json(record, indent=2))
     save_file(_tensors(images), folder / TENSORS)
     sync(folder / TENSORS)

@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 
 from leakgauge.auditing.record import Record
 from leakgauge.core.errors import UsageError
+from leakgauge.core.private import FOLDER
 from leakgauge.results.folder import RECORD, TENSORS, read_images, read_record, reason, sync, write
 from leakgauge.results.locks import LOCK, Lock, holding, take
 
@@ -53,7 +54,7 @@ class Store:
     def open(self) -> None:
         """Make the folder, and sure that it can be written to. Raises UsageError otherwise."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(FOLDER, parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
                 pass
         except OSError as error:
@@ -117,7 +118,7 @@ class Store:
         """
         partial = self._aside(record.key)
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(FOLDER, parents=True, exist_ok=True)
             with holding(partial):
                 try:
                     write(partial, record, images)
