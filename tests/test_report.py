@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -608,3 +609,68 @@ def test_a_fragment_holds_its_own_in_a_notebook():
     page = render([one])
     assert "jp-theme" not in page
     assert ".leakgauge.leakgauge" not in page
+
+
+def many(root, count):
+    store = Store(root)
+    for place in range(count):
+        spec = {"attack": {"name": "dlg", "steps": place % 4}, "seed": place}
+        store.save(replace(record(f"{place:016x}", name=f"audit {place}"), seed=place, spec=spec), tensors(place))
+    return store
+
+
+def test_many_audits_have_an_overview_and_a_page_each(tmp_path):
+    from leakgauge.report.files import MANY
+
+    store = many(tmp_path, MANY + 2)
+    page = write_report(tmp_path)
+    text = page.read_text()
+    assert "data:image/png" not in text
+    assert f"{MANY + 2} of {MANY + 2} audits leak" in text
+    links = re.findall(r'href="(audits/[0-9a-f]{16}\.html)"', text)
+    assert len(links) == MANY + 2
+    for link in links:
+        one = (tmp_path / link).read_text()
+        assert "data:image/png" in one
+        assert "<script" not in one
+        assert (tmp_path / link).stat().st_mode & 0o077 == 0
+    assert [one["key"] for one in json.loads((tmp_path / "audit.json").read_text())["audits"]]
+    assert store.keys() == sorted(path.removeprefix("audits/").removesuffix(".html") for path in links), "pages are no audits"
+
+
+def test_of_many_audits_those_that_are_new_or_changed_get_a_page(tmp_path):
+    from leakgauge.report.files import MANY
+
+    store = many(tmp_path, MANY + 1)
+    write_report(tmp_path)
+    pages = sorted((tmp_path / "audits").iterdir())
+    before = {page: page.stat().st_mtime_ns for page in pages}
+    first = pages[0].stem
+    shutil.rmtree(tmp_path / first)
+    store.save(record(first, name="another"), tensors(99))
+    pages[1].write_text("of another version")
+    write_report(tmp_path)
+    changed = [page for page in pages if page.stat().st_mtime_ns != before[page]]
+    assert changed == pages[:2]
+    assert "another" in pages[0].read_text()
+
+
+def test_many_redacted_or_rescored_audits_have_folders_of_their_own(tmp_path):
+    from leakgauge.report.files import MANY
+    from leakgauge.results.rescoring import Rescoring
+
+    many(tmp_path, MANY + 1)
+    write_report(tmp_path, is_redacted=True)
+    assert "data:image/png" not in "".join(page.read_text() for page in (tmp_path / "redacted").iterdir())
+    write_report(tmp_path, by=Rescoring(alpha=0.01))
+    assert len(list((tmp_path / "rescored").iterdir())) == MANY + 1
+
+
+def test_an_overview_lists_no_more_than_a_page_can_show():
+    from leakgauge.report.page import render_overview
+
+    records = [record(f"{place:04x}", name=f"n{place}") for place in range(1200)]
+    page = render_overview(records, [f"audits/{one.key}.html" for one in records])
+    assert page.count('href="audits/') == 1000
+    assert "Listed are the first 1000 of 1200 audits" in page
+    assert "1200 of 1,200 audits leak" in page

@@ -10,7 +10,7 @@ from typing import final
 from leakgauge.auditing.record import ATTACK, FLOOR, Record
 from leakgauge.core.statistics import wilson
 from leakgauge.report.numbers import DASH, Cell, duration, median, number, plural, present, share, summary
-from leakgauge.report.view import View
+from leakgauge.report.view import Heading
 from leakgauge.results.multiplicity import together
 from leakgauge.results.variations import Group, over_seeds, variations
 
@@ -20,7 +20,8 @@ from leakgauge.results.variations import Group, over_seeds, variations
 class Line:
     """One audit in the table."""
 
-    view: View
+    view: Heading
+    link: str
     differences: tuple[str, ...]
     attack: str
     floor: str
@@ -55,11 +56,13 @@ class Overview:
     grouped: tuple[Seeds, ...]  # empty where no two audits differ in their seed alone
 
 
+_LISTED = 1000
+"""Audits that are listed one by one; a page with more takes long to open."""
 _ORDER = {"bad": "leak", "unsure": "inconclusive", "broken": "did not finish", "calm": "no leak found"}
 
 
-def overview(records: Sequence[Record], views: Sequence[View]) -> Overview:
-    """Sum up the audits, in the order given."""
+def overview(records: Sequence[Record], views: Sequence[Heading], links: Sequence[str] = ()) -> Overview:
+    """Sum up the audits, in the order given; `links` lead to each, which is on the same page where there are none."""
     keys, differences = variations([record.spec for record in records])
     counts = Counter(view.tone for view in views)
     groups = over_seeds(records)
@@ -71,8 +74,14 @@ def overview(records: Sequence[Record], views: Sequence[View]) -> Overview:
         together=together(records),
         keys=keys,
         lines=tuple(
-            Line(shown, row, _middle(record, ATTACK), _middle(record, FLOOR), _identified(record), duration(record.seconds))
-            for record, shown, row in zip(records, views, differences, strict=True)
+            Line(shown, link, row, _middle(record, ATTACK), _middle(record, FLOOR), _identified(record), duration(record.seconds))
+            for record, shown, link, row in zip(
+                records[:_LISTED],
+                views[:_LISTED],
+                links[:_LISTED] or [f"#{shown.anchor}" for shown in views[:_LISTED]],
+                differences[:_LISTED],
+                strict=True,
+            )
         ),
         grouped_keys=tuple(groups[0].differences) if groups else (),
         grouped=tuple(seeds(group) for group in groups),

@@ -14,7 +14,7 @@ from leakgauge.report import words
 from leakgauge.report.numbers import DASH
 from leakgauge.report.overview import overview
 from leakgauge.report.pictures import Array, Strip
-from leakgauge.report.view import Audited, View, anchor_for, view
+from leakgauge.report.view import Audited, View, anchor_for, heading, view
 
 _PICTURES, _MOST, _FEWEST = 240, 8, 2  # examples shown on a page, and of one audit: a large sweep stays a page one can open
 
@@ -32,6 +32,22 @@ def render(audits: Sequence[Audited], *, is_redacted: bool = False) -> str:
             is_redacted=is_redacted,
             overview=overview(records, views) if len(views) > 1 else None,
             strips=_distinct(views),
+            versions=sorted({record.environment["leakgauge"] for record in records if "leakgauge" in record.environment}),
+        )
+    )
+
+
+def render_overview(records: Sequence[Record], links: Sequence[str], *, is_redacted: bool = False) -> str:
+    """Return a page that sums up audits and leads to a page of each: for more than one page can show."""
+    headings = [heading(record, anchor_for(record, place)) for place, record in enumerate(records)]
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            views=[],
+            is_redacted=is_redacted,
+            overview=overview(records, headings, links),
+            strips=[],
             versions=sorted({record.environment["leakgauge"] for record in records if "leakgauge" in record.environment}),
         )
     )

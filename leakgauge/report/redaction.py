@@ -9,16 +9,10 @@ from pathlib import PurePath
 from typing import Any
 
 from leakgauge.auditing.record import Record
-from leakgauge.report.view import Audited
 
 _PLACES = frozenset({"path", "root", "weights", "before", "after", "generator"})
 """Settings that name a file or a folder: of these, the last part stays."""
 WITHHELD = "withheld: this report is redacted"
-
-
-def redacted(audited: Audited) -> Audited:
-    """Return an audit as it may be shown to whoever may not see the private examples."""
-    return Audited(redacted_record(audited.record), {})
 
 
 def redacted_record(record: Record) -> Record:

@@ -42,10 +42,9 @@ class Adversary:
     weakest: str
 
 
-@final
 @dataclass(frozen=True)
-class View:
-    """One audit as it is shown."""
+class Heading:
+    """What an audit is called, and what came of it."""
 
     anchor: str
     title: str
@@ -53,6 +52,13 @@ class View:
     outcome: str
     outcome_short: str
     ending: str  # empty where the audit completed
+
+
+@final
+@dataclass(frozen=True)
+class View(Heading):
+    """One audit as it is shown."""
+
     reason: str
     attacked: str  # in one sentence
     meaning: str
@@ -70,6 +76,18 @@ class View:
     error: str
 
 
+def heading(record: Record, anchor: str) -> Heading:
+    """Settle what an audit is called: what an overview needs of it."""
+    return Heading(
+        anchor=anchor,
+        title=record.name or (f"Audit {record.key[:12]}" if record.key else "Audit"),
+        tone=_tone(record),
+        outcome=_headline(record, words.TITLES),
+        outcome_short=_headline(record, words.SHORT),
+        ending="" if record.status == "ok" else words.ENDINGS[record.status],
+    )
+
+
 def view(audited: Audited, anchor: str, *, pictured: int) -> View:
     """Settle what is said about an audit. `anchor` begins every id on its part of the page."""
     record, setting = audited.record, audited.record.setting
@@ -78,12 +96,7 @@ def view(audited: Audited, anchor: str, *, pictured: int) -> View:
     psnr = {name: trial.scores.get("psnr", ()) for name, trial in record.trials.items()}
     chart = psnr_chart(psnr, setting.threshold, anchor) if setting and is_judged else ""
     return View(
-        anchor=anchor,
-        title=record.name or (f"Audit {record.key[:12]}" if record.key else "Audit"),
-        tone=_tone(record),
-        outcome=_headline(record, words.TITLES),
-        outcome_short=_headline(record, words.SHORT),
-        ending="" if record.status == "ok" else words.ENDINGS[record.status],
+        **vars(heading(record, anchor)),
         reason=record.verdict.reason,
         attacked=_attacked(record),
         meaning=_meaning(record),
