@@ -98,7 +98,8 @@ def gate(records: Iterable[Record], policy: Policy) -> Rulings:
         raise UsageError("gate: got no audit, expected at least one; run an audit into this folder first")
     _check_names(found, policy)
     chances = doubts(found, policy.false_discovery_rate)
-    rulings = tuple(_rule(record, policy, chance, tested(found)) for record, chance in zip(found, chances, strict=True))
+    count = tested(found)
+    rulings = tuple(_rule(record, policy, chance, count) for record, chance in zip(found, chances, strict=True))
     results = [ruling.result for ruling in rulings]
     if "fail" in results:
         return Rulings("fail", f"{results.count('fail')} of {len(found)} audits fail.", rulings)

@@ -18,7 +18,11 @@ def write_csv(records: Sequence[Record], path: Path) -> None:
     What tells the audits apart is in columns `spec.*`, and the defenses of each in one column, in words.
     """
     flat = [dict(_flat(record.spec, "spec")) for record in records]
-    varying = {name for one in flat for name in one if any(other.get(name) != one[name] for other in flat)}
+    values: dict[str, set[str]] = {}
+    for one in flat:
+        for name, value in one.items():
+            values.setdefault(name, set()).add(repr(value))
+    varying = {name for name, found in values.items() if len(found) > 1 or not all(name in one for one in flat)}
     told = [{name: value for name, value in one.items() if name in varying} for one in flat]
     rows = [row for record, one in zip(records, told, strict=True) for row in _rows(record, one)]
     columns = [_cell(name) for name in dict.fromkeys(name for row in rows for name in row)]

@@ -49,7 +49,9 @@ def _unseeded(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _told_apart(values: Sequence[Any]) -> list[str]:
     """Describe each value by its name, and by those of its parts that differ among values of the same name."""
-    return [phrase(_telling(value, values)) or _DASH for value in values]
+    distinct = list({repr(value): value for value in values}.values())
+    told = {repr(value): phrase(_telling(value, distinct)) or _DASH for value in distinct}
+    return [told[repr(value)] for value in values]
 
 
 def _telling(value: Any, others: Sequence[Any]) -> Any:
