@@ -245,6 +245,17 @@ def test_a_lock_is_one_s_own_and_given_back(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_who_clears_up_does_not_take_a_lock_away(tmp_path):
+    """The file of a lock is there before it is locked: who finds it then and takes it gives it back."""
+    cleaner = take(tmp_path / "a.lock")
+    timer = threading.Timer(0.1, cleaner.release)
+    timer.start()
+    with holding(tmp_path / "a"):
+        assert take(tmp_path / "a.lock") is None, "it is held, and not merely hoped for"
+    timer.join()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_killed_process_gives_its_lock_back(tmp_path):
     code = (
         "from pathlib import Path; from leakgauge.results.locks import take\n"

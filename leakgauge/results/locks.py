@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ if sys.platform != "win32":
     import fcntl
 
 LOCK = ".lock"
+_MOMENT = 0.002
 _TAKEN = frozenset({errno.EAGAIN, errno.EACCES})
 
 
@@ -60,12 +62,12 @@ def take(path: Path) -> Lock | None:
 @contextlib.contextmanager
 def holding(path: Path) -> Iterator[None]:
     """Hold the lock of a folder that is one's own, and not there yet."""
-    lock = take(path.with_name(path.name + LOCK))
+    while (lock := take(path.with_name(path.name + LOCK))) is None:
+        time.sleep(_MOMENT)  # somebody who clears up has found its file before it was locked, and lets it go again
     try:
         yield
     finally:
-        if lock is not None:
-            lock.release()
+        lock.release()
 
 
 def _is_at(file: int, path: Path) -> bool:
