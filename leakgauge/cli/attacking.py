@@ -58,7 +58,7 @@ def attack(
     from leakgauge.capture import find, read
     from leakgauge.captured import attack as attacked
     from leakgauge.captured import data_config, manifest_shape
-    from leakgauge.cli import screen
+    from leakgauge.cli import progress, screen
     from leakgauge.core.registry import look_in
 
     look_in(Path())
@@ -76,7 +76,7 @@ def attack(
             seed=seed,
             device=device,
         )
-        with interruptible(), screen.share(path.name) as hear:
+        with interruptible(), progress.share(path.name) as hear:
             result = attacked(found, given, tick=hear)
         report = result.save(out)
         screen.show_records([result.record])

@@ -25,7 +25,7 @@ def federate(file: File, settings: Settings = None, out: Out = FOLDER, device: D
     Writes curve.json and a checkpoint every so many rounds, from which an audit can start (victim: checkpoint). Exit code 3 if the
     training diverges.
     """
-    from leakgauge.cli import screen
+    from leakgauge.cli import progress, screen
     from leakgauge.core.devices import check_device
     from leakgauge.federation.running import run
     from leakgauge.spec import federating
@@ -35,7 +35,7 @@ def federate(file: File, settings: Settings = None, out: Out = FOLDER, device: D
     federation, test = federating.prepare(spec, device)
     folder = out / spec.key
     made = {"federation": spec.key}
-    with interruptible(), screen.steps(spec.rounds, "rounds") as hear:
+    with interruptible(), progress.steps(spec.rounds, "rounds") as hear:
         _, curve = run(federation, test, spec.rounds, every=spec.every, folder=folder, made=made, hear=hear)
     _show(curve)
     screen.say(f"Checkpoints: {folder}")

@@ -36,7 +36,7 @@ def frontier(
 
     Writes frontier.html, frontier.md and frontier.json. Exit code 0 whatever comes out.
     """
-    from leakgauge.cli import screen
+    from leakgauge.cli import progress, screen
     from leakgauge.frontier.document import load
     from leakgauge.frontier.finding import conclude
     from leakgauge.frontier.page import write_frontier
@@ -46,7 +46,7 @@ def frontier(
     audits = sum(len(specs) for option in chosen.options for specs in option.audits.values())
     runtime = runtime_for(device, workers, timeout, audits)
     trained = train_all([option.federation for option in chosen.options], out, runtime)
-    with interruptible(), screen.progress(audits) as listener:
+    with interruptible(), progress.audits(audits) as listener:
         measured = audit(chosen, trained, out, runtime, listener)
     words = ["leakgauge", "frontier", file.name, *(["--quick"] if is_quick else [])]
     command = shlex.join([*words, *(part for one in settings or () for part in ("--set", one))])

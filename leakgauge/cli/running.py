@@ -123,11 +123,11 @@ def _run(
 
 def execute_all(specs: Sequence[AuditSpec], out: Path, runtime: Runtime, ray: str | None = None) -> Summary:
     """Run audits with progress on stderr, on a Ray cluster if one is named; an interrupt ends in its exit code."""
-    from leakgauge.cli import screen
+    from leakgauge.cli import progress
     from leakgauge.executor import execute, execute_on_ray, task_of
     from leakgauge.results.store import Store
 
-    with interruptible(), screen.progress(len(specs)) as listener:
+    with interruptible(), progress.audits(len(specs)) as listener:
         if ray is not None:
             return execute_on_ray(map(task_of, specs), Store(out.resolve()), runtime, address=ray, listener=listener)
         return execute(map(task_of, specs), Store(out), runtime, listener=listener)
@@ -135,12 +135,12 @@ def execute_all(specs: Sequence[AuditSpec], out: Path, runtime: Runtime, ray: st
 
 def train_all(specs: Sequence[FederationSpec], out: Path, runtime: Runtime) -> tuple[Trained, ...]:
     """Run federated trainings with progress on stderr; an interrupt ends in its exit code."""
-    from leakgauge.cli import screen
+    from leakgauge.cli import progress
     from leakgauge.executor import train
 
     if not specs:
         return ()
-    with interruptible(), screen.steps(len(specs), "trainings") as hear:
+    with interruptible(), progress.steps(len(specs), "trainings") as hear:
         return train(specs, out, runtime, hear)
 
 

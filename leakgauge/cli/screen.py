@@ -1,14 +1,12 @@
-"""What is shown on a terminal: results on stdout, progress on stderr; text from outside steers neither."""
+"""What is shown on a terminal: results on stdout, errors on stderr; text from outside steers neither."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from textwrap import indent
 from typing import TYPE_CHECKING, final
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
@@ -17,7 +15,6 @@ from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, Outcome, Re
 from leakgauge.core.printable import line, printable
 
 if TYPE_CHECKING:
-    from leakgauge.executor import Event, Listener
     from leakgauge.results.gate import Result, Rulings
     from leakgauge.results.variations import Group
     from leakgauge.studying import Findings, Ruling
@@ -61,81 +58,6 @@ def complain(text: str) -> None:
 def say(text: str | Text, *, to_stderr: bool = False) -> None:
     """Write a line as it is, whatever its length and whatever brackets are in it."""
     Screen(stderr=to_stderr).print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def progress(total: int) -> Iterator[Listener]:
-    """Show how far the audits are, with the time that is left on a terminal and a line for each audit elsewhere."""
-    console = Screen(stderr=True)
-    with _bars(console) as bars:
-        yield _Display(console, bars, total)
-
-
-@contextmanager
-def steps(total: int, what: str) -> Iterator[Callable[[int], None]]:
-    """Show how many of so many steps are done, on a terminal."""
-    console = Screen(stderr=True)
-    with _bars(console) as bars:
-        task = bars.add_task(f"{total} {what}", total=total)
-        yield lambda done: bars.update(task, completed=done)
-
-
-@contextmanager
-def share(what: str) -> Iterator[Callable[[float], None]]:
-    """Show which share of one thing is done, on a terminal."""
-    with _bars(Screen(stderr=True)) as bars:
-        task = bars.add_task(what, total=1.0)
-        yield lambda done: bars.update(task, completed=done)
-
-
-def _bars(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-
-
-class _Display:
-    """Bars for all and for each audit that runs."""
-
-    def __init__(self, console: Console, bars: Progress, total: int) -> None:
-        self.console, self.bars, self.total, self.ended = console, bars, total, 0
-        self.whole = bars.add_task(f"{total} audits", total=total) if total > 1 else None
-        self.parts: dict[str, tuple[TaskID, float]] = {}
-
-    def __call__(self, event: Event) -> None:
-        key, name = event.task.key, line(event.task.name)
-        match event.kind:
-            case "started":
-                self.parts[key] = self.bars.add_task(name, total=1.0), 0.0
-            case "progress":
-                self._advance(key, event.share)
-            case "retried":
-                self._line(f"{name}: started again. {line(event.message)}")
-                self._remove(key)
-            case "skipped" | "ended":
-                self.ended += 1
-                self._remove(key)
-                if self.whole is not None:
-                    self.bars.update(self.whole, completed=self._completed())
-                if event.record is not None:
-                    when = "finished before" if event.kind == "skipped" else f"{event.record.seconds:.1f} s"
-                    self._line(f"{self.ended}/{self.total} {name}: {event.record.verdict.outcome} ({when})")
-
-    def _advance(self, key: str, share: float) -> None:
-        bar, _ = self.parts[key]
-        self.parts[key] = bar, share
-        self.bars.update(bar, completed=share)
-        if self.whole is not None:
-            self.bars.update(self.whole, completed=self._completed())
-
-    def _remove(self, key: str) -> None:
-        if key in self.parts:
-            self.bars.remove_task(self.parts.pop(key)[0])
-
-    def _completed(self) -> float:
-        return self.ended + sum(share for _, share in self.parts.values())
-
-    def _line(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_records(records: Sequence[Record]) -> None:

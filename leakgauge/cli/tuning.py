@@ -100,11 +100,11 @@ def _ranges(ranges: Sequence[str], choices: Sequence[str]) -> Ranges:
 @contextmanager
 def _runner(out: Path, runtime: Runtime, total: int) -> Iterator[Runner]:
     """What runs rehearsals into a folder, with progress on stderr; an interrupt ends in its exit code."""
-    from leakgauge.cli import screen
+    from leakgauge.cli import progress
     from leakgauge.executor import Event, execute, task_of
     from leakgauge.results.store import Store
 
-    with screen.progress(total) as display:
+    with progress.audits(total) as display:
 
         def listener(event: Event) -> None:
             display(replace(event, record=None))  # a rehearsal without controls has no verdict worth a line

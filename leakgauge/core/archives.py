@@ -20,8 +20,8 @@ FAULTS = (
     EOFError,
     BadZipFile,
     zlib.error,
-    NotImplementedError,
-    RuntimeError,
+    NotImplementedError,  # a compression that Python has not
+    RuntimeError,  # a password
     KeyError,
     SyntaxError,
     LZMAError,

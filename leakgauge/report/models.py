@@ -18,18 +18,7 @@ from leakgauge.report import words
 from leakgauge.report.numbers import p_value, plural, present, share
 from leakgauge.report.overview import Overview, overview
 from leakgauge.report.page import environment
-from leakgauge.report.view import Audited, View, anchor_for, view
-
-
-@final
-@dataclass(frozen=True)
-class Adversary:
-    """One threat model, and what came of the audits under it."""
-
-    name: str
-    who: str
-    had: tuple[tuple[str, str], ...]  # capability, what it is
-    leaks: str
+from leakgauge.report.view import Adversary, Audited, View, adversary_of, anchor_for, view
 
 
 @final
@@ -53,7 +42,7 @@ class Card:
     title: str
     facts: tuple[tuple[str, str], ...]
     summed: Overview
-    adversaries: tuple[Adversary, ...]
+    adversaries: tuple[tuple[Adversary, str], ...]  # with how many of the audits under each leak
     lines: tuple[Line, ...]
     controls: tuple[str, ...]
     worst: View | None
@@ -127,14 +116,13 @@ def _leaking(records: Sequence[Record]) -> str:
     return f"{count} of {plural(len(records), 'audit')} (95% interval {share(low)} to {share(high)})"
 
 
-def _adversaries(records: Sequence[Record]) -> Iterator[Adversary]:
-    under: dict[tuple[str, tuple[str, ...]], list[Record]] = {}
+def _adversaries(records: Sequence[Record]) -> Iterator[tuple[Adversary, str]]:
+    under: dict[tuple[str, tuple[str, ...]], list[tuple[Record, Setting]]] = {}
     for record in records:
         if record.setting:
-            under.setdefault((record.setting.threat, record.setting.granted), []).append(record)
-    for (name, granted), found in under.items():
-        had = tuple((one.replace("_", " "), words.CAPABILITIES.get(one, one)) for one in granted)
-        yield Adversary(name, words.THREATS.get(name, ""), had, _leaking(found))
+            under.setdefault((record.setting.threat, record.setting.granted), []).append((record, record.setting))
+    for found in under.values():
+        yield adversary_of(found[0][1]), _leaking([record for record, _ in found])
 
 
 def _lines(records: Sequence[Record]) -> Iterator[Line]:

@@ -106,7 +106,7 @@ def view(audited: Audited, anchor: str, *, pictured: int) -> View:
         table=table,
         chart=chart,
         chart_text="PSNR per example. " + _chart_text(table) if table else "",
-        adversary=_adversary(setting) if setting else None,
+        adversary=adversary_of(setting) if setting else None,
         diagnosis=record.diagnosis,
         losses=_losses(record),
         spec=yaml.safe_dump(record.spec, sort_keys=False, allow_unicode=True, width=100) if record.spec else "",
@@ -196,7 +196,8 @@ def _chart_text(table: Table | None) -> str:
     return "; ".join(f"{column}: {cell.text} {cell.detail}".strip() for column, cell in zip(table.columns, row.cells, strict=True))
 
 
-def _adversary(setting: Setting) -> Adversary:
+def adversary_of(setting: Setting) -> Adversary:
+    """Settle who could have made an attack under this setting."""
     enough = [threat.name for threat in NAMED.values() if set(setting.granted) <= set(threat.grants)]
     return Adversary(
         name=setting.threat,
