@@ -391,6 +391,20 @@ def test_records_are_those_that_flower_makes():
             assert ours[name].data == theirs[name].data
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["float32", "<f8", ">f4", ">i2", "int64"])
+@pytest.mark.parametrize(("said", "shape"), [("float32", (2, 3)), ("float64", (3, 2)), ("anything", (7,))])
+def test_what_an_array_holds_is_what_its_bytes_say_whatever_is_said_of_them(order, dtype, said, shape):
+    values, file = np.asarray(np.arange(6).reshape(2, 3), dtype=dtype, order=order), io.BytesIO()
+    np.save(file, values)
+    record = ArrayRecord({"a": Array(dtype=said, shape=shape, stype="numpy.ndarray", data=file.getvalue())})
+    if values.dtype.isnative:
+        assert np.array_equal(tensors(record)["a"].numpy(), values)
+    else:
+        with pytest.raises(UsageError, match="cannot be read"):
+            tensors(record)
+
+
 def corrupt(data):
     return ArrayRecord({"a": Array(dtype="float32", shape=(2,), stype="numpy.ndarray", data=data)})
 

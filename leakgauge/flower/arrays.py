@@ -6,6 +6,7 @@ import io
 import math
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -32,16 +33,15 @@ def tensors(record: ArrayRecord) -> Params:
 
 
 def _tensor(array: Array) -> Tensor:
-    """What an array holds, in place where it lies as NumPy's format 1 in C order: a copy takes longer than clipping does."""
-    file = io.BytesIO(array.data)
-    if array.stype == "numpy.ndarray" and np.lib.format.read_magic(file) == (1, 0):
-        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        if not (is_fortran or dtype.hasobject):
-            values = np.frombuffer(array.data, dtype, offset=file.tell(), count=math.prod(shape)).reshape(shape)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # that bytes cannot be written to
-                return torch.from_numpy(values)
-    return torch.from_numpy(array.numpy())
+    """What an array holds, in place where it lies as this module writes it: a copy takes longer than clipping does."""
+    shape = tuple(array.shape)
+    header = _header(array.dtype, shape) if array.stype == "numpy.ndarray" and array.dtype in _PLAIN else None
+    if header is None or not array.data.startswith(header):
+        return torch.from_numpy(array.numpy())
+    values = np.frombuffer(array.data, array.dtype, count=math.prod(shape), offset=len(header)).reshape(shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that bytes cannot be written to
+        return torch.from_numpy(values)
 
 
 def record_of(values: Mapping[str, Tensor]) -> ArrayRecord:
@@ -50,7 +50,21 @@ def record_of(values: Mapping[str, Tensor]) -> ArrayRecord:
 
 
 def _array(value: np.ndarray) -> Array:
+    dtype = str(value.dtype)
+    data = b"".join((_header(dtype, value.shape), value.reshape(-1).view(np.uint8).data))
+    return Array(dtype=dtype, shape=value.shape, stype="numpy.ndarray", data=data)
+
+
+@lru_cache(maxsize=1000)  # to write or parse one takes NumPy longer than a look at all numbers of a small layer
+def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """What NumPy writes, as its format 1, in front of numbers in C order."""
     head = io.BytesIO()
-    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(value))
-    data = b"".join((head.getvalue(), value.reshape(-1).view(np.uint8).data))
-    return Array(dtype=str(value.dtype), shape=value.shape, stype="numpy.ndarray", data=data)
+    said = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(head, said)
+    return head.getvalue()
+
+
+_PLAIN = frozenset(
+    {"bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)), "float16", "float32", "float64"}
+)
+"""Kinds of numbers whose arrays are taken as they lie."""
