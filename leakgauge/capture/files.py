@@ -58,7 +58,7 @@ def write(
         (partial / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         for name, tensors in parts.items():
             if tensors is not None:
-                save_file({key: _alone(key, value) for key, value in tensors.items()}, partial / name)
+                save_file(_apart(tensors), partial / name)
         for path in partial.iterdir():
             path.chmod(0o600)
         return _settled(partial, root, named(manifest))
@@ -92,12 +92,19 @@ def _settled(partial: Path, root: Path, name: str) -> Path:
         number += 1
 
 
-def _alone(name: str, value: Any) -> Tensor:
-    """A dense copy that shares its memory with nothing: tied weights are written once for each of their names."""
-    kept = as_kept(f"capture: {name!r}", value, None)
-    if kept.is_meta:
-        raise UsageError(f"capture: {name!r} has no numbers (it is on the device meta), expected weights; load them first")
-    return kept.to("cpu", copy=True).contiguous()
+def _apart(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Dense tensors on the processor, no two in the same memory: tied weights are written once for each of their names."""
+    kept: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, value in tensors.items():
+        dense = as_kept(f"capture: {name!r}", value, None)
+        if dense.is_meta:
+            raise UsageError(f"capture: {name!r} has no numbers (it is on the device meta), expected weights; load them first")
+        alone = dense.cpu().contiguous()
+        place = alone.untyped_storage().data_ptr()
+        kept[name] = alone.clone() if place in taken else alone  # a copy of everything takes a fifth of the time
+        taken.add(place)
+    return kept
 
 
 def read(path: str | Path) -> Capture:
