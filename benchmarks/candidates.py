@@ -12,9 +12,10 @@ import torch
 from benchmarks.cases import NETS, Case, Settings, case
 from benchmarks.results import Results, Shown, Values
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
-from leakgauge.attacks.objective import Problem, Terms
+from leakgauge.attacks.objective import Problem
 from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.spaces.pixels import Pixels
+from leakgauge.attacks.terms import Terms
 from leakgauge.core.autodiff import loss_gradient
 from leakgauge.core.rng import stream
 from leakgauge.core.threat import INFORMED

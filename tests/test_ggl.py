@@ -10,14 +10,14 @@ from torch import nn
 
 import leakgauge as lg
 from leakgauge.attacks.adam_undone import AdamUndone
+from leakgauge.attacks.engine.products import products, target
 from leakgauge.attacks.estimating import estimate
 from leakgauge.attacks.ggl import ggl
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.likelihoods.cosine import Cosine
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.limits import nearest
-from leakgauge.attacks.objective import Problem, Terms
-from leakgauge.attacks.population.products import products
+from leakgauge.attacks.objective import Problem
 from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.refinement import Refinement
 from leakgauge.attacks.replays.estimated import Estimated
@@ -28,6 +28,7 @@ from leakgauge.attacks.searches.cma_es import CMAES
 from leakgauge.attacks.searches.turbo import TuRBO
 from leakgauge.attacks.spaces.latent import Latent, in_ball
 from leakgauge.attacks.spaces.pixels import Pixels
+from leakgauge.attacks.terms import Terms
 from leakgauge.auditing.diagnosis import diagnose
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
@@ -94,24 +95,26 @@ def test_products_are_those_of_gradients_that_are_written_down(name, size):
     batch = Batch(batch.x.double(), batch.y)
     rng = stream(1)
     update = {key: torch.randn(value.shape, generator=rng, dtype=torch.float64) for key, value in model.params.items()}
-    found = products(model, batch, 4, update, {})
+    found = products(model, batch, 4, target(update), {})
     for row in range(4):
         gradient = loss_gradient(model, batch[row * size : (row + 1) * size]).params
         for key, value in gradient.items():
-            assert float(found.dots[key][row]) == pytest.approx(float((value * update[key]).sum()), rel=1e-9, abs=1e-12)
+            assert found.unit * float(found.dots[key][row]) == pytest.approx(
+                float((value * update[key]).sum()), rel=1e-9, abs=1e-12
+            )
             assert float(found.squares[key][row]) == pytest.approx(float(value.square().sum()), rel=1e-9, abs=1e-12)
-            assert float(found.targets[key]) == pytest.approx(float(update[key].square().sum()))
+            assert found.unit**2 * float(found.targets[key]) == pytest.approx(float(update[key].square().sum()))
 
 
 def test_products_of_changed_gradients_are_those_of_what_they_become():
     model = double(NETS["cnn"].build(INPUTS, rng=stream(0)))
     batch = Batch(batch_of(3).x.double(), batch_of(3).y)
     update = {key: torch.ones_like(value) for key, value in model.params.items()}
-    found = products(model, batch, 3, update, dict.fromkeys(update, lambda gradients: gradients.clamp(min=0)))
+    found = products(model, batch, 3, target(update), dict.fromkeys(update, lambda gradients: gradients.clamp(min=0)))
     for row in range(3):
         for key, value in loss_gradient(model, batch[row : row + 1]).params.items():
             positive = value.clamp(min=0)
-            assert float(found.dots[key][row]) == pytest.approx(float(positive.sum()), rel=1e-9, abs=1e-12)
+            assert found.unit * float(found.dots[key][row]) == pytest.approx(float(positive.sum()), rel=1e-9, abs=1e-12)
             assert float(found.squares[key][row]) == pytest.approx(float(positive.square().sum()), rel=1e-9, abs=1e-12)
 
 
@@ -153,7 +156,7 @@ def live(net):
 def test_what_cannot_be_followed_is_evaluated_one_by_one(net):
     model = live(net)
     update = {key: torch.ones_like(value) for key, value in model.params.items()}
-    assert products(model, batch_of(2), 2, update, {}) is None
+    assert products(model, batch_of(2), 2, target(update), {}) is None
     seen = observe(model, batch_of(1), client=FedSGD(), threat=SERVER, rng=stream(0))
     problem = Problem(seen, Terms(Gaussian(), (), OneGradient(), None), Pixels(), torch.tensor([1]), None, stream(0))
     x = torch.randn(3, 1, *INPUTS.shape)

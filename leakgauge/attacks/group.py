@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, final
 
 import annotated_types as at
 import torch
 from torch import Tensor
 
+from leakgauge.attacks.engine.descent import descents, each_row, row_of, stacked, stacked_points, together
+from leakgauge.core.abilities import Descents
 from leakgauge.core.algorithm import NonNegative, algorithm
 from leakgauge.core.protocols import Found, Objective, Point, Search
 from leakgauge.core.types import Rng, Tick
@@ -40,14 +43,11 @@ class GroupConsistency:
     ) -> Found:
         """Search from all starts together; return the member whose own objective is lowest."""
 
-        def joint_objective(point: Point) -> Tensor:
-            own = torch.stack([objective(member) for member in _members(point)]).sum()
-            return own + self.penalty(point["x"])
-
         def joint_project(point: Point) -> Point:
-            return _stack([project(member) for member in _members(point)])
+            return each_row(project, point)
 
-        found = search.minimize(joint_objective, _stack(starts), project=joint_project, goal=goal * len(starts), rng=rng, tick=tick)
+        joint = _Joint(objective, self)
+        found = search.minimize(joint, stacked_points(starts), project=joint_project, goal=goal * len(starts), rng=rng, tick=tick)
         members = _members(found.point)
         losses = [float(objective(member).detach()) for member in members]
         best = min(range(len(losses)), key=lambda row: losses[row] if losses[row] == losses[row] else torch.inf)
@@ -67,12 +67,30 @@ class GroupConsistency:
         return torch.stack([_aligned(member, mean) for member in members]).mean(dim=0)
 
 
+@final
+@dataclass(frozen=True)
+class _Joint:
+    """The objectives of all members, and their distance from the consensus: a point holds the members, stacked."""
+
+    objective: Objective
+    group: GroupConsistency
+
+    def __call__(self, point: Point) -> Tensor:
+        own = torch.stack([self.objective(member) for member in _members(point)]).sum()
+        return own + self.group.penalty(point["x"])
+
+    def descents(self, points: Point, /) -> Descents:
+        return stacked([self._descent(row_of(points, row)) for row in range(len(points["x"]))])
+
+    def _descent(self, point: Point) -> Descents:
+        own = descents(self.objective, point)
+        apart = together(lambda leaf: self.group.penalty(leaf["x"]), {"x": point["x"]})
+        moved = {**own.slopes, "x": own.slopes["x"] + apart.slopes["x"]}
+        return Descents(own.losses.sum() + apart.losses, moved)
+
+
 def _members(point: Point) -> list[Point]:
-    return [{name: value[row] for name, value in point.items()} for row in range(len(point["x"]))]
-
-
-def _stack(points: Sequence[Point]) -> Point:
-    return {name: torch.stack([point[name] for point in points]) for name in points[0]}
+    return [row_of(point, row) for row in range(len(point["x"]))]
 
 
 def _aligned(images: Tensor, target: Tensor) -> Tensor:

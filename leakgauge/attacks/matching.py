@@ -7,9 +7,9 @@ ICLR 2022, arXiv 2111.04706, Sec. 4).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple, final
+from typing import NamedTuple, cast, final
 
 import torch
 from torch import Tensor
@@ -17,16 +17,28 @@ from torch import Tensor
 from leakgauge.attacks.annealing import Annealing
 from leakgauge.attacks.ball import Ball
 from leakgauge.attacks.copies import EpochCopies
+from leakgauge.attacks.engine.descent import stacked_points
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.labels.over_rounds import infer
 from leakgauge.attacks.limits import drawn, nearest
-from leakgauge.attacks.objective import Problem, Terms
+from leakgauge.attacks.objective import Problem, SideBySide
 from leakgauge.attacks.refinement import Refinement
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.settling import settle
-from leakgauge.core import tree
-from leakgauge.core.abilities import ROUNDS, Adjustable, Deepening, Estimating, Implying, Learned, Opening, Uncovering, used_by
+from leakgauge.attacks.terms import Terms
+from leakgauge.core.abilities import (
+    ROUNDS,
+    Adjustable,
+    Concurrent,
+    Deepening,
+    Estimating,
+    Implying,
+    Learned,
+    Opening,
+    Uncovering,
+    used_by,
+)
 from leakgauge.core.algorithm import Count, NonNegative, algorithm
 from leakgauge.core.errors import OutOfScope, UsageError
 from leakgauge.core.lock import is_closed
@@ -41,7 +53,19 @@ class _Bound(NamedTuple):
     estimates: Mapping[str, float]
 
 
+class _Restart(NamedTuple):
+    """One of the searches before it begins."""
+
+    problem: Problem
+    starts: tuple[Point, ...]  # of the members of a group, or one
+    adjusted: Point  # what the start holds beside the examples
+    doubts: tuple[str, ...]
+    rng: Rng
+
+
 class _Candidate(NamedTuple):
+    """One of the searches when it has ended."""
+
     found: Found
     batch: Batch
     loss: float  # what restarts are compared by
@@ -108,12 +132,18 @@ class Matching:
 
     def _run(self, seen: Observation, notes: tuple[str, ...], rng: Rng, tick: Tick) -> Reconstruction:
         goal = self._goal(seen)
-        candidates: list[_Candidate] = []
         parts = self.restarts + (self.refinement is not None)
-        for restart in range(self.restarts):
-            candidates.append(self._search(seen, restart, goal, fork(rng), part_of(tick, restart, parts)))
-            if candidates[-1].found.loss <= goal:
-                break
+        candidates: list[_Candidate] = []
+        if self._goes_together(seen):
+            searches = [self._restart(seen, restart, fork(rng)) for restart in range(self.restarts)]
+            share: Tick = lambda done: tick(done * self.restarts / parts)  # noqa: E731
+            candidates += map(self._ended, searches, self._together(searches, goal, share))
+        else:
+            for restart in range(self.restarts):
+                one = self._restart(seen, restart, fork(rng))
+                candidates.append(self._ended(one, self._alone(one, goal, part_of(tick, restart, parts))))
+                if candidates[-1].found.loss <= goal:
+                    break
         losses = torch.tensor([one.loss for one in candidates])
         row = int(losses.nan_to_num(nan=math.inf).argmin())
         best = candidates[row]
@@ -165,41 +195,60 @@ class Matching:
         return Terms(self.likelihood, self.priors, self.replay, self.copies)
 
     def _goal(self, seen: Observation) -> float:
-        if isinstance(self.likelihood, Adjustable):  # a scale that vanishes reaches any goal
-            return 0.0
-        rounds = [one.update.delta for one in (seen, *seen.earlier)]
-        return self.enough * sum(float(self.likelihood(tree.apply(torch.zeros_like, delta), delta)) for delta in rounds)
+        # A scale that vanishes reaches any goal.
+        return 0.0 if isinstance(self.likelihood, Adjustable) else self.enough * self._terms.vanishing(seen)
 
-    def _search(self, seen: Observation, restart: int, goal: float, rng: Rng, tick: Tick) -> _Candidate:
+    def _goes_together(self, seen: Observation) -> bool:
+        """Whether the restarts can be searched as one: what each is worth depends on nothing but the examples."""
+        are_several = self.restarts > 1 and isinstance(self.search, Concurrent)
+        is_plain = self.group is None and self.annealing is None and self.ball is None and not self._adjustable
+        return are_several and is_plain and self._terms.can_compare(seen)
+
+    @property
+    def _adjustable(self) -> list[Adjustable]:
+        return [part for part in (self.likelihood, self.replay) if isinstance(part, Adjustable)]
+
+    def _restart(self, seen: Observation, restart: int, rng: Rng) -> _Restart:
         count = seen.count
         labels, doubts = infer(self.labels, seen, count, rng=fork(rng))
         if self.copies is not None:
             count, labels = count * self.copies.epochs, self.copies.labels(labels, seen, rng=fork(rng))
         problem = Problem(seen, self._terms, self.space, labels, self.ball, rng)
-        parts = [part for part in (self.likelihood, self.replay) if isinstance(part, Adjustable)]
-        adjusted = {name: value for part in parts for name, value in part.unknowns(seen, restart=restart).items()}
+        adjusted = {name: value for part in self._adjustable for name, value in part.unknowns(seen, restart=restart).items()}
 
         def start() -> Point:
             x = self.space.start(seen, count, rng=fork(rng))
             return {"x": x, **({"y": labels} if problem.is_joint else {}), **adjusted}
 
+        members = 1 if self.group is None else self.group.members
+        return _Restart(problem, tuple(start() for _ in range(members)), adjusted, doubts, fork(rng))
+
+    def _alone(self, one: _Restart, goal: float, tick: Tick) -> Found:
+        problem, rng = one.problem, one.rng
         if self.group is not None:
-            starts = [start() for _ in range(self.group.members)]
-            found = self.group.minimize(self.search, problem, starts, project=problem.project, goal=goal, rng=fork(rng), tick=tick)
-        elif self.annealing is not None:
-            found = self.annealing.minimize(
-                self.search, problem, start(), project=problem.project, goal=goal, rng=fork(rng), tick=tick
-            )
-        else:
-            found = self.search.minimize(problem, start(), project=problem.project, goal=goal, rng=fork(rng), tick=tick)
-        notes = (*doubts, *(note for part in parts for note in part.remarks(adjusted, found.point)))
+            return self.group.minimize(self.search, problem, one.starts, project=problem.project, goal=goal, rng=rng, tick=tick)
+        start = one.starts[0]
+        if self.annealing is not None:
+            return self.annealing.minimize(self.search, problem, start, project=problem.project, goal=goal, rng=rng, tick=tick)
+        return self.search.minimize(problem, start, project=problem.project, goal=goal, rng=rng, tick=tick)
+
+    def _together(self, searches: Sequence[_Restart], goal: float, tick: Tick) -> list[Found]:
+        problems = tuple(one.problem for one in searches)
+        starts = stacked_points([one.starts[0] for one in searches])
+        search = cast(Concurrent, self.search)
+        rngs = [one.rng for one in searches]
+        return search.minimize_each(SideBySide(problems), starts, project=problems[0].project, goal=goal, rngs=rngs, tick=tick)
+
+    def _ended(self, one: _Restart, found: Found) -> _Candidate:
+        problem, parts = one.problem, self._adjustable
+        notes = (*one.doubts, *(note for part in parts for note in part.remarks(one.adjusted, found.point)))
         loss = found.loss
         with torch.no_grad():
             batch = problem.batch_at(found.point)
         if isinstance(self.likelihood, Adjustable):
             # Losses at different scales say nothing of each other: compare what the likelihood is with its scale at best.
             terms = replace(self._terms, replay=problem.terms.at(found.point).replay)
-            loss = float(terms.loss(seen, batch).detach())
-        secrets = [part.uncovered(seen, found.point) for part in parts if isinstance(part, Uncovering)]
-        uncovered = {name: value for one in secrets for name, value in one.items()}
+            loss = float(terms.loss(problem.seen, batch).detach())
+        secrets = [part.uncovered(problem.seen, found.point) for part in parts if isinstance(part, Uncovering)]
+        uncovered = {name: value for secret in secrets for name, value in secret.items()}
         return _Candidate(found, batch if self.copies is None else self.copies.folded(batch), loss, notes, problem, uncovered)

@@ -2,63 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TypeVar, final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import final
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from leakgauge.attacks.ball import Ball
-from leakgauge.attacks.copies import EpochCopies
-from leakgauge.attacks.population.products import Comparing, Products, Shape, Shaping, products
-from leakgauge.core.abilities import Adjustable, Generative, conditioned
-from leakgauge.core.protocols import Likelihood, Point, Prior, Replay, Space
-from leakgauge.core.types import Batch, Observation, Params, Rng
+from leakgauge.attacks.engine.descent import row_of, stacked, together
+from leakgauge.attacks.engine.products import Target, target, unwritten
+from leakgauge.attacks.terms import Losses, Terms
+from leakgauge.core.abilities import Descents, Generative, conditioned
+from leakgauge.core.autodiff import slopes
+from leakgauge.core.protocols import Point, Space
+from leakgauge.core.types import Batch, Observation, Rng
 
-_Part = TypeVar("_Part", Likelihood, Replay)
 _AT_ONCE = 16
 """Examples of a population that run through the network together: more take more memory, and hardly less time."""
+_WORTH = 1_000_000
+"""Numbers of a gradient that need to be spared before products pay for a single candidate (see docs/performance.md)."""
+_DIGITS = 1e-4
+"""The share of a vanishing update's loss below which the difference of gradients itself is taken: products would lose digits."""
 
 
-@final
-@dataclass(frozen=True)
-class Terms:
-    """The terms of the objective, for a batch."""
+@dataclass
+class _Course:
+    """What a search found out about its own objective on the way."""
 
-    likelihood: Likelihood
-    priors: tuple[Prior, ...]
-    replay: Replay
-    copies: EpochCopies | None
-
-    def loss(self, seen: Observation, batch: Batch, weight: float = 1.0) -> Tensor:
-        """Return their sum, a scalar, with the likelihood at a weight; rounds of one batch add up."""
-        with sdpa_kernel(SDPBackend.MATH):  # the only attention kernel that can be differentiated twice on every device
-            rounds = (seen, *seen.earlier)
-            found = [self.likelihood(_whole(self.replay(one, batch), one), one.update.delta) for one in rounds]
-            loss = weight * torch.stack(found).sum() + self._prior(seen, batch)
-            return loss if self.copies is None else loss + self.copies.penalty(batch)
-
-    def losses(self, seen: Observation, batch: Batch, candidates: int) -> Tensor | None:
-        """Return the loss [candidates] of batches that stand one behind the other; None where one by one is all there is."""
-        rounds = (seen, *seen.earlier)
-        if self.copies is not None or not isinstance(self.likelihood, Comparing):
-            return None
-        with sdpa_kernel(SDPBackend.MATH):
-            found = [_products(self.replay, one, batch, candidates) for one in rounds]
-        if any(one is None for one in found):
-            return None
-        size = len(batch) // candidates
-        each = [batch[row * size : (row + 1) * size] for row in range(candidates)]
-        priors = torch.stack([self._prior(seen, one) for one in each])
-        return torch.stack([self.likelihood.compare(one) for one in found if one is not None]).sum(dim=0) + priors
-
-    def at(self, point: Point) -> Terms:
-        """Return the terms with their own unknowns fixed."""
-        return replace(self, likelihood=_at(self.likelihood, point), replay=_at(self.replay, point))
-
-    def _prior(self, seen: Observation, batch: Batch) -> Tensor:
-        return torch.stack([batch.x.new_zeros(()), *(prior(batch, seen) for prior in self.priors)]).sum()
+    is_alone: bool = False  # it cannot be computed with others, or was once so small that products would lose digits
 
 
 @final
@@ -72,6 +45,7 @@ class Problem:
     labels: Tensor
     ball: Ball | None
     rng: Rng  # for the ball
+    course: _Course = field(default_factory=_Course, compare=False)
 
     @property
     def is_joint(self) -> bool:
@@ -96,40 +70,102 @@ class Problem:
 
     def each(self, points: Point, /) -> Tensor:
         """Return the objective at each of n points, whose tensors are stacked."""
-        count = len(points["x"])
-        at_once = max(1, _AT_ONCE // points["x"].shape[1])
-        parts = [{name: value[row : row + at_once] for name, value in points.items()} for row in range(0, count, at_once)]
-        return torch.cat([self._part(part) for part in parts])
+        return torch.cat([self._each(points, rows) for rows in _parts(range(len(points["x"])), points)])
+
+    def descents(self, points: Point, /) -> Descents:
+        """Return the objective and its slopes at each of n points, at once where that pays."""
+        return descents_of([self] * len(points["x"]), points)
 
     def project(self, point: Point) -> Point:
         """Return the nearest allowed point."""
         return {**point, "x": self.space.project(point["x"], self.seen)}
 
-    def _part(self, points: Point) -> Tensor:
-        count, size = points["x"].shape[:2]
-        if self.ball is None and points.keys() <= {"x", "y"}:
-            labels = points["y"].softmax(dim=-1).flatten(0, 1) if self.is_joint else self.labels.repeat(count)
-            x = points["x"].flatten(0, 1)
-            batch = Batch(conditioned(self.space, labels).decode(x, self.seen), labels)
-            losses = self.terms.losses(self.seen, batch, count)
-            if losses is not None:
-                energy = self.space.energy(x) if isinstance(self.space, Generative) else x.new_zeros(len(x))
-                return losses + energy.reshape(count, size).sum(dim=1)
-        return torch.stack([self({name: value[row] for name, value in points.items()}) for row in range(count)])
+    @cached_property
+    def aims(self) -> tuple[Target, ...]:
+        """The update of each round, to compare gradients with."""
+        return tuple(target(one.update.delta) for one in (self.seen, *self.seen.earlier))
+
+    @cached_property
+    def pays_alone(self) -> bool:
+        """Whether products pay for a single candidate: a gradient that is not written down has to be large for that."""
+        if not self.terms.can_compare(self.seen):
+            return False
+        inputs, like = self.seen.model.inputs, next(iter(self.seen.update.delta.values()))
+        nothing = Batch(like.new_zeros(len(self.labels), *inputs.shape), self.labels)
+        return unwritten(self.seen.model, nothing) >= _WORTH
+
+    @cached_property
+    def near(self) -> float:
+        """The likelihood's term below which products lose digits."""
+        return _DIGITS * self.terms.vanishing(self.seen)
+
+    def _each(self, points: Point, rows: Sequence[int]) -> Tensor:
+        some = {name: value[list(rows)] for name, value in points.items()}
+        found = losses_of([self] * len(rows), some)
+        sound = [False] * len(rows) if found is None else found.are_sound.tolist()
+        losses = [] if found is None else found.likelihood + found.prior
+        return torch.stack([losses[place] if sound[place] else self(row_of(points, row)) for place, row in enumerate(rows)])
 
 
-def _products(replay: Replay, seen: Observation, batch: Batch, candidates: int) -> Products | None:
-    shape: Shape | None = replay.shape(seen) if isinstance(replay, Shaping) else None
-    if shape is None:
+@final
+@dataclass(frozen=True)
+class SideBySide:
+    """Problems of one search that differ by their labels alone, as one objective: each stacked point is of a problem of its own."""
+
+    problems: tuple[Problem, ...]
+
+    def descents(self, points: Point, /) -> Descents:
+        """Return the objective and its slopes at a point of each problem."""
+        return descents_of(self.problems, points)
+
+
+def losses_of(problems: Sequence[Problem], points: Point) -> Losses | None:
+    """Return the terms at n stacked points, each of a problem of its own: all of one search but for labels. None if not at once."""
+    first = problems[0]
+    if first.ball is not None or not points.keys() <= {"x", "y"}:
         return None
-    found = products(seen.model, batch, candidates, seen.update.delta, shape.changes)
-    return None if found is None else shape.scaled(found)
+    count, size = points["x"].shape[:2]
+    labels = points["y"].softmax(dim=-1).flatten(0, 1) if first.is_joint else torch.cat([one.labels for one in problems])
+    x = points["x"].flatten(0, 1)
+    batch = Batch(conditioned(first.space, labels).decode(x, first.seen), labels)
+    found = first.terms.losses(first.seen, batch, count, first.aims)
+    if found is None or not isinstance(first.space, Generative):
+        return found
+    return found._replace(prior=found.prior + first.space.energy(x).reshape(count, size).sum(dim=1))
 
 
-def _whole(replayed: Params, seen: Observation) -> Params:
-    """The replayed update, with zeros for what was sent and no candidate moves, such as a parameter that is left unused."""
-    return {**{name: torch.zeros_like(value) for name, value in seen.update.delta.items() if name not in replayed}, **replayed}
+def descents_of(problems: Sequence[Problem], points: Point) -> Descents:
+    """Return the objective and its slopes at n stacked points, each of a problem of its own: all of one search but for labels."""
+    far = [row for row, one in enumerate(problems) if not one.course.is_alone]
+    found: dict[int, Descents] = {}
+    if len(far) > 1 or (far and problems[far[0]].pays_alone):
+        for rows in _parts(far, points):
+            found |= _at_once(problems, points, rows)
+    alone = {row: together(one, row_of(points, row)) for row, one in enumerate(problems) if row not in found}
+    return stacked([(found | alone)[row] for row in range(len(problems))])
 
 
-def _at(part: _Part, point: Point) -> _Part:
-    return part.at(point) if isinstance(part, Adjustable) else part
+def _at_once(problems: Sequence[Problem], points: Point, rows: Sequence[int]) -> dict[int, Descents]:
+    """What is found at some of the points through one computation; not at those that have to go alone."""
+    some = [problems[row] for row in rows]
+    with torch.enable_grad():
+        leaves = {name: value[list(rows)].detach().requires_grad_() for name, value in points.items()}
+        terms = losses_of(some, leaves)
+        if terms is None:
+            apart = [True] * len(rows)
+        else:
+            losses = terms.likelihood + terms.prior
+            found = Descents(losses.detach(), dict(zip(leaves, slopes(losses.sum(), list(leaves.values())), strict=True)))
+            apart = ((terms.likelihood < some[0].near) | ~terms.are_sound & losses.isfinite()).tolist()
+    for one, is_apart in zip(some, apart, strict=True):
+        one.course.is_alone = is_apart
+    return {
+        row: Descents(found.losses[place], row_of(found.slopes, place))
+        for place, (row, is_apart) in enumerate(zip(rows, apart, strict=True))
+        if not is_apart
+    }
+
+
+def _parts(rows: Sequence[int], points: Point) -> Iterator[Sequence[int]]:
+    size = max(1, _AT_ONCE // points["x"].shape[1])
+    return (rows[start : start + size] for start in range(0, len(rows), size))

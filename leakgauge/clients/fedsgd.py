@@ -29,6 +29,11 @@ class FedSGD:
         values, buffers = self.gradient(model, batch, training=self.batchnorm == "train", rng=rng)
         return Update(delta=values, examples=len(batch), scale=factor(self.gradient, model, [len(batch)]), buffers=buffers)
 
+    @property
+    def sends_gradient(self) -> bool:
+        """Whether nothing is done to the gradient, and BatchNorm takes running statistics."""
+        return self.batchnorm == "eval" and isinstance(self.gradient, MeanGradient)
+
     def deviation(self, examples: int, /) -> float:
         """Return the standard deviation of the noise in every number: that of the gradient rule."""
         return self.gradient.deviation(examples) if isinstance(self.gradient, Noisy) else 0.0

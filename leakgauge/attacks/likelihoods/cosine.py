@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge.attacks.population.products import Products
+from leakgauge.attacks.engine.products import Products
 from leakgauge.core import tree
 from leakgauge.core.algorithm import Positive, algorithm
 from leakgauge.core.types import Params

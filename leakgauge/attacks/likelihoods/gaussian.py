@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leakgauge.attacks.population.products import Products
+from leakgauge.attacks.engine.products import Products
 from leakgauge.core.algorithm import Positive, algorithm
 from leakgauge.core.types import Params
 
@@ -26,4 +26,4 @@ class Gaussian:
     def compare(self, found: Products, /) -> Tensor:
         """Return the weighted squared distance of each candidate."""
         dots, squares, target = found.total()
-        return self.weight * (squares - 2 * dots + target)
+        return self.weight * (squares - 2 * found.unit * dots + found.unit**2 * target)

@@ -8,8 +8,8 @@ from typing import final
 
 from torch import Tensor
 
+from leakgauge.attacks.engine.products import Change, Products, Shape, Shaping
 from leakgauge.attacks.estimating import Estimates, estimate
-from leakgauge.attacks.population.products import Change, Products, Shape, Shaping
 from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.core import tree
 from leakgauge.core.abilities import Fixed, used_by

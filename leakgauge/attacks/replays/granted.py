@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import final
 
+from leakgauge.attacks.engine.products import Shape
+from leakgauge.core.abilities import Differentiating
 from leakgauge.core.algorithm import algorithm
 from leakgauge.core.errors import UsageError
 from leakgauge.core.types import Batch, Capability, Observation, Params
@@ -29,3 +31,8 @@ class Granted:
         if seen.client is None:
             raise UsageError("threat: does not grant procedure, which the replay 'granted' needs; use the replay one_gradient")
         return seen.client(seen.model, batch).delta
+
+    def shape(self, seen: Observation, /) -> Shape | None:
+        """Return that of a gradient, for a client that sends it."""
+        is_one = isinstance(seen.client, Differentiating) and seen.client.sends_gradient
+        return Shape({}, lambda found: found) if is_one else None

@@ -6,7 +6,7 @@ from typing import Literal, final
 
 import torch
 
-from leakgauge.attacks.population.products import Shape
+from leakgauge.attacks.engine.products import Shape
 from leakgauge.core import tree
 from leakgauge.core.algorithm import algorithm
 from leakgauge.core.autodiff import loss_gradient

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, final
 
 import torch
+from torch import Tensor
 
+from leakgauge.attacks.engine.descent import descents, each_row, row_of
 from leakgauge.attacks.searches.best import Best
+from leakgauge.core.abilities import Descending
 from leakgauge.core.algorithm import Count, NonNegative, NonNegativeInt, Positive, algorithm
-from leakgauge.core.autodiff import slopes
 from leakgauge.core.protocols import Found, Objective, Point
 from leakgauge.core.rng import normal_like
 from leakgauge.core.types import Rng, Tick
@@ -37,25 +39,47 @@ class Adam:
         self, objective: Objective, start: Point, /, *, project: Callable[[Point], Point], goal: float, rng: Rng, tick: Tick
     ) -> Found:
         """Return the best of `steps` + 1 points."""
-        point = {name: value.detach().clone().requires_grad_() for name, value in project(start).items()}
-        optimizer = torch.optim.Adam(point.values(), lr=self.learning_rate)
-        best = Best(point)
+        starts = {name: value.unsqueeze(0) for name, value in start.items()}
+        return self.minimize_each(objective, starts, project=project, goal=goal, rngs=(rng,), tick=tick)[0]
+
+    def minimize_each(
+        self,
+        objective: Objective | Descending,
+        starts: Point,
+        /,
+        *,
+        project: Callable[[Point], Point],
+        goal: float,
+        rngs: Sequence[Rng],
+        tick: Tick,
+    ) -> list[Found]:
+        """Return the best of `steps` + 1 points from each start; all end where one reaches the goal, or none is a number."""
+        rows = range(len(rngs))
+        points = {name: value.clone() for name, value in each_row(project, starts).items()}
+        optimizer = torch.optim.Adam(points.values(), lr=self.learning_rate)
+        bests = [Best(row_of(points, row)) for row in rows]
         for step in range(self.steps + 1):
-            loss = objective(point)
-            best.offer(point, float(loss.detach()))
-            if step == self.steps or best.loss <= goal or not math.isfinite(best.trace[-1]):
+            losses, slopes = descents(objective, points)
+            for row, loss in zip(rows, losses.tolist(), strict=True):
+                bests[row].offer(row_of(points, row), loss)
+            if step == self.steps or any(one.loss <= goal for one in bests) or not bool(losses.isfinite().any()):
                 break
             rate = self._rate(step)
-            for value, slope in zip(point.values(), slopes(loss, list(point.values())), strict=True):
-                noisy = slope + self.langevin * rate * normal_like(slope, rng) if self.langevin else slope
-                value.grad = noisy.sign() if self.signed else noisy
+            for name, value in points.items():
+                slope = self._noisy(slopes[name], rate, rngs)
+                value.grad = slope.sign() if self.signed else slope
             optimizer.param_groups[0]["lr"] = rate
             optimizer.step()
-            with torch.no_grad():
-                for name, value in project(point).items():
-                    point[name].copy_(value)
+            for name, value in each_row(project, points).items():
+                points[name].copy_(value)
             tick((step + 1) / self.steps)
-        return best.found()
+        return [best.found() for best in bests]
+
+    def _noisy(self, slopes: Tensor, rate: float, rngs: Sequence[Rng]) -> Tensor:
+        if not self.langevin:
+            return slopes
+        noise = torch.stack([normal_like(slope, rng) for slope, rng in zip(slopes, rngs, strict=True)])
+        return slopes + self.langevin * rate * noise
 
     def _rate(self, step: int) -> float:
         if step < self.warmup:

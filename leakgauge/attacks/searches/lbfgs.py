@@ -9,9 +9,9 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
+from leakgauge.attacks.engine.descent import descents
 from leakgauge.attacks.searches.best import Best
 from leakgauge.core.algorithm import Count, NonNegative, Positive, Share, algorithm
-from leakgauge.core.autodiff import slopes
 from leakgauge.core.protocols import Found, Objective, Point
 from leakgauge.core.types import Rng, Tick
 
@@ -61,12 +61,12 @@ class LBFGS:
         gain: list[float] = []  # set by the first slopes
 
         def evaluate() -> Tensor:
-            loss = objective(point)
+            found = descents(objective, {name: value.unsqueeze(0) for name, value in point.items()})
+            loss, descent = found.losses[0], [slope[0] for slope in found.slopes.values()]
             if _is_allowed(point, project):
-                best.offer(point, float(loss.detach()))
+                best.offer(point, float(loss))
             else:
-                best.trace.append(float(loss.detach()))
-            descent = slopes(loss, unknowns)
+                best.trace.append(float(loss))
             if not gain:
                 total = float(torch.stack([slope.abs().sum() for slope in descent]).sum())
                 gain.append(max(1.0, self.slope / total) if total > 0 else 1.0)

@@ -64,6 +64,16 @@ def exchange_gradient(client: Client, rule: GradientRule) -> Client:
 
 
 @runtime_checkable
+class Differentiating(Protocol):
+    """A client that may send one gradient of its batch, in evaluation mode, and nothing else."""
+
+    @property
+    def sends_gradient(self) -> bool:
+        """Whether it does, as it is set."""
+        ...
+
+
+@runtime_checkable
 class Averaging(Protocol):
     """A gradient rule that averages the gradients of single examples itself, however the loss puts examples together."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from leakgauge.core.protocols import Likelihood, Point, Replay
-from leakgauge.core.types import Observation, Params, Rng
+from leakgauge.core.protocols import Found, Likelihood, Objective, Point, Replay
+from leakgauge.core.types import Observation, Params, Rng, Tick
 
 
 class Believed(NamedTuple):
@@ -72,6 +72,41 @@ class Batched(Protocol):
 
     def each(self, points: Point, /) -> Tensor:
         """Return the loss [n] of each of n points, whose tensors are stacked: equal to those one by one, up to rounding."""
+        ...
+
+
+class Descents(NamedTuple):
+    """Losses [n] of n points, and the slope of each at its own point, under the names of the unknowns and stacked as they are."""
+
+    losses: Tensor
+    slopes: Point
+
+
+@runtime_checkable
+class Descending(Protocol):
+    """An objective that has a way of its own to its slopes, such as one for many points at once."""
+
+    def descents(self, points: Point, /) -> Descents:
+        """Return losses and slopes at each of n points, whose tensors are stacked: equal to those one by one, up to rounding."""
+        ...
+
+
+@runtime_checkable
+class Concurrent(Protocol):
+    """A search that can follow many starts at once."""
+
+    def minimize_each(
+        self,
+        objective: Objective | Descending,
+        starts: Point,
+        /,
+        *,
+        project: Callable[[Point], Point],
+        goal: float,
+        rngs: Sequence[Rng],
+        tick: Tick,
+    ) -> list[Found]:
+        """Return what `minimize` finds from each of n starts, whose tensors are stacked; all end where one reaches the goal."""
         ...
 
 

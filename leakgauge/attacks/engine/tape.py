@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, final
 
 import torch
@@ -21,35 +22,50 @@ class Entry(NamedTuple):
     out: Tensor
     settings: Mapping[str, Any]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its parameters."""
+        return (self.weight,) if self.bias is None else (self.weight, self.bias)
+
 
 @final
 class Tape(TorchFunctionMode):
-    """Notes the convolutions, linear layers and normalizations that use the parameters of a network, as it runs.
-
-    A parameter that two layers share, or another operation, is noted twice, or not at all: see `names`.
-    """
+    """Notes the convolutions, linear layers and normalizations that use the parameters of a network, as it runs."""
 
     def __init__(self, params: Mapping[str, Tensor]) -> None:
         super().__init__()
         self._names = {id(value): name for name, value in params.items()}
         self.entries: list[Entry] = []
+        self._elsewhere: set[str] = set()  # parameters that other operations use
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the call, and note it if it is one of a layer."""
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         read = _READERS.get(func)
-        if read is not None:
+        if read is None and func not in _LOOKS:
+            self._elsewhere.update(self._named(args), self._named(tuple(kwargs.values())))
+        elif read is not None:
             kind, given, weight, bias, settings = read(*args, **kwargs)
+            self._elsewhere.update(self._named([given]))
             if id(weight) in self._names:
                 named = None if bias is None else self._names.get(id(bias))
                 self.entries.append(Entry(kind, self._names[id(weight)], named, given, out, settings))
         return out
 
     @property
-    def names(self) -> list[str]:
-        """The names of the parameters that were noted, in order, each as often as it was used."""
-        return [name for entry in self.entries for name in (entry.weight, entry.bias) if name is not None]
+    def followed(self) -> list[Entry]:
+        """The entries whose gradients follow from them: of known kinds, with parameters that nothing else uses."""
+        uses = Counter(name for entry in self.entries for name in entry.names) + Counter(self._elsewhere)
+        return [entry for entry in self.entries if entry.kind != "other" and all(uses[name] == 1 for name in entry.names)]
+
+    def _named(self, values: Any) -> Iterator[str]:
+        """The names of the parameters among arguments, in lists and tuples of these as well."""
+        for value in values:
+            if isinstance(value, list | tuple):
+                yield from self._named(value)
+            elif id(value) in self._names:
+                yield self._names[id(value)]
 
 
 _Read = tuple[str, Tensor, Any, Any, Mapping[str, Any]]
@@ -94,3 +110,8 @@ _READERS: Mapping[Any, Any] = {
     functional.group_norm: _group_norm,
     functional.layer_norm: _layer_norm,
 }
+_LOOKS: frozenset[Any] = frozenset(
+    {getattr(Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "requires_grad", "is_leaf", "grad", "layout")}
+    | {Tensor.size, Tensor.dim, Tensor.numel}
+)
+"""What asks of a parameter how it is made, and of none of its numbers."""

@@ -8,6 +8,7 @@ work (Bu et al., NeurIPS 2022, arXiv 2205.10683, choose by layer as well).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -16,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
-from leakgauge.attacks.population.tape import Entry, Tape
+from leakgauge.attacks.engine.tape import Entry, Tape
+from leakgauge.core.autodiff import is_replayed
 from leakgauge.core.guarding import guarded
 from leakgauge.core.types import Batch, Model, Observation, Params
 
@@ -28,25 +30,50 @@ _LARGE = 4_000_000
 """Multiplications of a layer's gradient from which on a call for each candidate costs less than unfolding its inputs."""
 
 
+class Target(NamedTuple):
+    """An update to compare gradients with, in a unit that brings its largest number to about 1: its square stays within range."""
+
+    numbers: Params
+    squares: Mapping[str, Tensor]  # scalars
+    unit: float  # a power of two, so that nothing is rounded
+
+
+def target(update: Params) -> Target:
+    """Return an update as a target, in a unit of its own."""
+    most = max((float(value.abs().max()) for value in update.values() if value.numel()), default=0.0)
+    unit = 2.0 ** math.frexp(most)[1] if 0 < most < math.inf else 1.0
+    numbers = {name: value / unit for name, value in update.items()}
+    return Target(numbers, {name: value.square().sum() for name, value in numbers.items()}, unit)
+
+
 class Products(NamedTuple):
-    """By tensor: the products of each candidate's gradient with the update, its square, and the update's square."""
+    """By tensor: the products of each candidate's gradient with the update, its square, and the update's square.
+
+    The update is in a `unit`, the gradients are as they are.
+    """
 
     dots: Mapping[str, Tensor]  # [candidates]
     squares: Mapping[str, Tensor]  # [candidates]
     targets: Mapping[str, Tensor]  # scalars
+    unit: float
 
     def scaled(self, factors: Tensor) -> Products:
         """Return the products for gradients that are multiplied by a factor each, [candidates]."""
-        return Products(
-            {name: factors * value for name, value in self.dots.items()},
-            {name: factors.square() * value for name, value in self.squares.items()},
-            self.targets,
-        )
+        dots = {name: factors * value for name, value in self.dots.items()}
+        squares = {name: factors.square() * value for name, value in self.squares.items()}
+        return self._replace(dots=dots, squares=squares)
 
     def total(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the sums over tensors: products and squares [candidates], and the update's square."""
         dots, squares = (torch.stack(list(one.values())).sum(dim=0) for one in (self.dots, self.squares))
         return dots, squares, torch.stack(list(self.targets.values())).sum()
+
+    @property
+    def are_sound(self) -> Tensor:
+        """Return [candidates], whether a gradient's square lies well within the range of its numbers."""
+        squares = self.total()[1].detach()
+        range_of = torch.finfo(squares.dtype)
+        return (squares > range_of.tiny**0.8) & (squares < range_of.max**0.8)
 
 
 class Shape(NamedTuple):
@@ -74,13 +101,15 @@ class Comparing(Protocol):
         ...
 
 
-def products(model: Model, batch: Batch, candidates: int, update: Params, changes: Mapping[str, Change]) -> Products | None:
+def products(model: Model, batch: Batch, candidates: int, aim: Target, changes: Mapping[str, Change]) -> Products | None:
     """Return the products of the mean gradients of `candidates` batches, which stand one behind the other in `batch`.
 
-    The network runs in evaluation mode. `changes` says of some tensors what becomes of their gradients. None for a network with
-    parameters that this cannot follow: shared ones, and ones of other layers than linear ones, 2-d convolutions without groups, and
-    normalizations. Raises UsageError for whatever the model raises.
+    The network runs in evaluation mode. `changes` says of some tensors what becomes of their gradients. Parameters that this cannot
+    follow, shared ones and those of other layers than linear ones, 2-d convolutions without groups and normalizations, have their
+    gradient written down; of several candidates that cannot be, and the answer is None. The result stays attached to the batch
+    when the batch requires a gradient. Raises UsageError for whatever the model raises.
     """
+    attached = is_replayed(batch)
     with torch.enable_grad():
         leaves = {name: value.detach().requires_grad_() for name, value in model.trained.items()}
         tape = Tape(leaves)
@@ -89,28 +118,51 @@ def products(model: Model, batch: Batch, candidates: int, update: Params, change
         parts = [
             model.loss_of(logits[rows], batch.y[rows]) for rows in torch.arange(len(batch)).reshape(candidates, -1)
         ]  # a mean over the examples of one candidate, whatever the loss makes of a batch
-        followed = {name for name in leaves if tape.names.count(name) == 1}
-        if any(entry.kind == "other" for entry in tape.entries) or len(tape.names) != len(followed):
-            return None
-        others = [value for name, value in leaves.items() if name not in followed]
-        outs = [entry.out for entry in tape.entries]
+        entries = tape.followed
+        outs = [entry.out for entry in entries]
+        others = {name: value for name, value in leaves.items() if name not in {one for entry in entries for one in entry.names}}
         with guarded("model backward", "mend the network or the loss, which has to be differentiable"):
-            slopes = torch.autograd.grad(torch.stack(parts).sum(), [*outs, *others], allow_unused=True)
-    if any(slope is not None for slope in slopes[len(outs) :]):
+            slopes = torch.autograd.grad(
+                torch.stack(parts).sum(), [*outs, *others.values()], create_graph=attached, allow_unused=True
+            )
+    rest = {name: slope for name, slope in zip(others, slopes[len(outs) :], strict=True) if slope is not None}
+    if rest and candidates > 1:
         return None
     dots: dict[str, Tensor] = {}
     squares: dict[str, Tensor] = {}
-    with torch.no_grad():
-        for entry, slope in zip(tape.entries, slopes, strict=False):
+    with torch.set_grad_enabled(attached):
+        for entry, slope in zip(entries, slopes, strict=False):
             if slope is not None:
-                for name, dot, square in _of(entry, slope, candidates, update, changes):
+                for name, dot, square in _of(entry, slope, candidates, aim.numbers, changes):
                     dots[name], squares[name] = dot, square
+        for name in rest.keys() & aim.numbers.keys():
+            dots[name], squares[name] = _explicit(rest[name].unsqueeze(0), aim.numbers[name], changes.get(name))
     zeros = batch.x.new_zeros(candidates)  # for what was sent and no candidate moves
     return Products(
-        {name: dots.get(name, zeros) for name in update},
-        {name: squares.get(name, zeros) for name in update},
-        {name: value.square().sum() for name, value in update.items()},
+        {name: dots.get(name, zeros) for name in aim.numbers},
+        {name: squares.get(name, zeros) for name in aim.numbers},
+        aim.squares,
+        aim.unit,
     )
+
+
+def unwritten(model: Model, batch: Batch) -> int:
+    """Return how many numbers of a batch's gradient `products` does without."""
+    tape = Tape(model.trained)
+    with torch.no_grad(), tape:
+        model.forward(model.params, model.buffers, batch.x, training=False)
+    found = 0
+    for entry in tape.followed:
+        weight = model.params[entry.weight]
+        places = entry.out.numel() // weight.shape[0]
+        if entry.kind in ("conv", "linear") and _is_small(places, weight[0].numel(), weight.shape[0]):
+            found += weight.numel()
+    return found
+
+
+def _is_small(places: int, inputs: int, outputs: int) -> bool:
+    """Whether the products of a layer's places with one another are fewer numbers than its gradient, and by far."""
+    return places * (inputs + outputs) < inputs * outputs / 2
 
 
 def _of(
@@ -127,7 +179,7 @@ def _of(
         yield (entry.weight, *_explicit((g * _given(entry, candidates)).sum(dim=2), u, change))
         return
     outputs, inputs, places = g.shape[1], u[0].numel(), g.shape[2]
-    if change is None and places * (inputs + outputs) < inputs * outputs / 2:
+    if change is None and _is_small(places, inputs, outputs):
         x = _given(entry, candidates)
         dots = (g * (u.reshape(outputs, inputs) @ x)).sum(dim=(1, 2))
         yield entry.weight, dots, ((x.mT @ x) * (g.mT @ g)).sum(dim=(1, 2))

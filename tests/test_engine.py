@@ -1,0 +1,352 @@
+"""Ways to compute an objective and its slopes: each against reverse differentiation of one candidate after the other."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from leakgauge.attacks.engine.descent import one_by_one, row_of
+from leakgauge.attacks.engine.products import products, target, unwritten
+from leakgauge.attacks.gradinversion import gradinversion
+from leakgauge.attacks.group import GroupConsistency
+from leakgauge.attacks.inverting_gradients import inverting_gradients
+from leakgauge.attacks.likelihoods.cosine import Cosine
+from leakgauge.attacks.likelihoods.gaussian import Gaussian
+from leakgauge.attacks.matching import Matching
+from leakgauge.attacks.objective import Problem, SideBySide
+from leakgauge.attacks.priors.total_variation import TotalVariation
+from leakgauge.attacks.replays.granted import Granted
+from leakgauge.attacks.replays.one_gradient import OneGradient
+from leakgauge.attacks.searches.adam import Adam
+from leakgauge.attacks.spaces.pixels import Pixels
+from leakgauge.attacks.terms import Terms
+from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.core.rng import stream
+from leakgauge.core.threat import INFORMED, observe
+from leakgauge.core.types import Batch, Inputs, Model, Update, no_tick
+from leakgauge.victims.cnn import CNN
+from leakgauge.victims.convnet import ConvNet
+from leakgauge.victims.lenet import LeNet
+from leakgauge.victims.mlp import MLP
+from leakgauge.victims.resnet import ResNet
+from leakgauge.victims.vit import ViT
+
+INPUTS = Inputs(shape=(3, 12, 12), classes=5, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25))
+NETS = {
+    "mlp": MLP(hidden=(40,)),
+    "cnn": CNN(),
+    "lenet": LeNet(channels=4),
+    "convnet": ConvNet(width=4),
+    "resnet": ResNet(blocks=(1, 1), widths=(6, 64)),
+    "vit": ViT(dim=8, depth=1, heads=2),
+}
+
+
+def double(model):
+    params, buffers = (
+        {name: value.double() if value.is_floating_point() else value for name, value in tree.items()}
+        for tree in (model.params, model.buffers)
+    )
+    return replace(model, net=model.net.double(), params=params, buffers=buffers)
+
+
+def batch_of(count, seed=0, dtype=torch.float64):
+    rng = stream(seed, "batch")
+    return Batch(torch.rand(count, *INPUTS.shape, generator=rng).to(dtype), torch.randint(INPUTS.classes, (count,), generator=rng))
+
+
+def seen_of(model, count, seed=0, scale=1.0):
+    batch = batch_of(count, seed, next(iter(model.params.values())).dtype)
+    seen = observe(model, batch, client=FedSGD(), threat=INFORMED, rng=stream(0))
+    delta = {name: scale * value for name, value in seen.update.delta.items()}
+    return replace(seen, update=replace(seen.update, delta=delta))
+
+
+def problem_of(seen, likelihood=Cosine(), replay=Granted(), labels=None):
+    labels = seen.labels if labels is None else labels
+    return Problem(seen, Terms(likelihood, (TotalVariation(),), replay, None), Pixels(), labels, None, stream(0))
+
+
+def points_of(problem, count, seed=3):
+    like = next(iter(problem.seen.update.delta.values()))
+    x = torch.randn(count, len(problem.labels), *INPUTS.shape, generator=stream(seed), dtype=torch.float64).to(like)
+    return {"x": x, "y": torch.randn(count, *problem.labels.shape).to(like)} if problem.is_joint else {"x": x}
+
+
+def alike(found, expected, rel):
+    assert torch.allclose(found.losses, expected.losses, rtol=rel, atol=0)
+    assert found.slopes.keys() == expected.slopes.keys()
+    for name, value in expected.slopes.items():
+        assert float((found.slopes[name] - value).norm()) <= rel * float(value.norm())
+        assert float(value.norm()) > 0
+
+
+# At once
+
+
+@pytest.mark.parametrize("is_joint", [False, True], ids=["labels", "joint"])
+@pytest.mark.parametrize("likelihood", [Gaussian(weight=2.0), Cosine(weight=3.0)], ids=["gaussian", "cosine"])
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("net", sorted(NETS.keys() - {"vit"}))
+def test_slopes_of_many_are_those_of_one_after_the_other(net, size, likelihood, is_joint):
+    seen = seen_of(double(NETS[net].build(INPUTS, rng=stream(0))), size)
+    labels = torch.randn(size, INPUTS.classes, generator=stream(5)).double() if is_joint else None
+    problem = problem_of(seen, likelihood, labels=labels)
+    points = points_of(problem, 3)
+    alike(problem.descents(points), one_by_one(problem, points), 1e-9)
+    assert not problem.course.is_alone, "the oracle was compared with itself"
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_slopes_of_one_are_the_same_by_products(net, monkeypatch):
+    monkeypatch.setattr("leakgauge.attacks.objective._WORTH", 0)
+    problem = problem_of(seen_of(double(NETS[net].build(INPUTS, rng=stream(0))), 2))
+    points = points_of(problem, 1)
+    alike(problem.descents(points), one_by_one(problem, points), 1e-9)
+    assert problem.pays_alone
+    assert not problem.course.is_alone
+
+
+def test_problems_side_by_side_have_labels_of_their_own():
+    seen = seen_of(double(NETS["cnn"].build(INPUTS, rng=stream(0))), 2)
+    problems = tuple(problem_of(seen, labels=torch.tensor(labels)) for labels in ([0, 1], [1, 0], [4, 2]))
+    points = points_of(problems[0], 3)
+    found = SideBySide(problems).descents(points)
+    for row, problem in enumerate(problems):
+        expected = one_by_one(problem, {"x": points["x"][row : row + 1]})
+        assert torch.allclose(found.losses[row], expected.losses[0])
+        assert torch.allclose(found.slopes["x"][row], expected.slopes["x"][0], rtol=1e-6, atol=1e-12)
+
+
+def test_a_candidate_that_is_no_number_spoils_no_other():
+    problem = problem_of(seen_of(double(NETS["cnn"].build(INPUTS, rng=stream(0))), 1))
+    points = points_of(problem, 3)
+    expected = problem.descents(points)
+    points["x"][1] = torch.nan
+    found = problem.descents(points)
+    assert found.losses.isnan().tolist() == [False, True, False]
+    assert torch.equal(found.slopes["x"][[0, 2]], expected.slopes["x"][[0, 2]])
+
+
+@pytest.mark.parametrize("scale", [1e-28, 1e-12, 1e12])
+def test_updates_of_any_size_are_followed(scale):
+    """Squares of numbers that are this small, or large, leave the range of 32 bits."""
+    problem = problem_of(seen_of(NETS["cnn"].build(INPUTS, rng=stream(0)), 1, scale=scale))
+    plain = problem_of(seen_of(NETS["cnn"].build(INPUTS, rng=stream(0)), 1))
+    points = points_of(problem, 3)
+    alike(problem.descents(points), one_by_one(plain, points), 1e-3)
+
+
+@pytest.mark.parametrize("likelihood", [Gaussian(), Cosine()], ids=["gaussian", "cosine"])
+def test_near_the_truth_no_digit_is_lost(likelihood):
+    model = NETS["cnn"].build(INPUTS, rng=stream(0))
+    secret = batch_of(1, dtype=torch.float32)
+    problem = problem_of(seen_of(model, 1), likelihood, labels=secret.y)
+    near = INPUTS.normalize(secret.x) + 1e-4 * torch.randn(4, 1, *INPUTS.shape, generator=stream(1))
+    bare = replace(problem, terms=replace(problem.terms, priors=()))
+    found, expected = bare.descents({"x": near}), one_by_one(bare, {"x": near})
+    assert torch.equal(found.losses, expected.losses)
+    assert torch.equal(found.slopes["x"], expected.slopes["x"])
+    wide = double(model)
+    exact = problem_of(seen_of(wide, 1), likelihood, labels=secret.y)
+    exact = replace(exact, terms=replace(exact.terms, priors=()))
+    slopes = one_by_one(exact, {"x": near.double()}).slopes["x"]
+    assert float((found.slopes["x"] - slopes).norm() / slopes.norm()) < 0.05
+
+
+# What products cannot follow
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.head = nn.Linear(48, 48), nn.Linear(48, 5)
+
+    def forward(self, x):
+        return self.head(self.one(self.one(x.flatten(1)[:, :48])))
+
+
+class Elsewhere(nn.Module):
+    """The weight of a layer takes part in another operation as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.head = nn.Linear(48, 48), nn.Linear(48, 5)
+
+    def forward(self, x):
+        return self.head(self.one(x.flatten(1)[:, :48])) * (1 + self.head.weight.square().sum())
+
+
+class Given(nn.Module):
+    """One layer's weight is what another one takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.head = nn.Linear(48, 48), nn.Linear(48, 5)
+
+    def forward(self, x):
+        return self.head(self.one(x.flatten(1)[:, :48])) + self.head(self.one.weight).sum(dim=0)
+
+
+class Grouped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 6, 3, groups=3), nn.Linear(6, 5)
+
+    def forward(self, x):
+        return self.head(self.conv(x).mean(dim=(2, 3)))
+
+
+class Gain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gain, self.head = nn.Parameter(torch.ones(48)), nn.Linear(48, 5)
+
+    def forward(self, x):
+        return self.head(self.gain * x.flatten(1)[:, :48])
+
+
+class OneDimension(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv1d(3, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.head(self.conv(x.flatten(2)).square().mean(dim=2))
+
+
+class Partly(nn.Module):
+    """A bias is trained, and its weight is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.head = nn.Linear(432, 8), nn.Linear(8, 5)
+        self.one.weight.requires_grad_(False)
+
+    def forward(self, x):
+        return self.head(self.one(x.flatten(1)).sigmoid())
+
+
+@pytest.mark.parametrize("net", [Shared, Elsewhere, Given, Grouped, Gain, OneDimension, Partly])
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_products_cannot_follow_is_right_as_well(net, count, monkeypatch):
+    monkeypatch.setattr("leakgauge.attacks.objective._WORTH", 0)
+    torch.manual_seed(0)
+    made = net()
+    model = double(
+        Model(made, {name: value.detach() for name, value in made.named_parameters()}, {}, nn.functional.cross_entropy, INPUTS)
+    )
+    problem = problem_of(seen_of(model, 2))
+    points = points_of(problem, count)
+    alike(problem.descents(points), one_by_one(problem, points), 1e-9)
+    found = products(model, batch_of(6), 3, target(problem.seen.update.delta), {})
+    assert found is None, "several candidates share what is not known to be apart"
+
+
+def test_numbers_that_are_not_written_down_are_counted():
+    model = MLP(hidden=(100,)).build(INPUTS, rng=stream(0))
+    assert unwritten(model, batch_of(1, dtype=torch.float32)) == 432 * 100 + 100 * 5
+    assert unwritten(model, batch_of(200, dtype=torch.float32)) == 0, "as many examples have more products than numbers"
+
+
+# Searches of many starts
+
+
+def seen_small(seed=0):
+    return seen_of(NETS["lenet"].build(INPUTS, rng=stream(seed)), 1, seed)
+
+
+@pytest.mark.parametrize("langevin", [0.0, 0.01])
+def test_starts_that_are_searched_together_end_where_they_end_alone(langevin):
+    problem = problem_of(seen_of(double(NETS["lenet"].build(INPUTS, rng=stream(0))), 1))
+    search = Adam(learning_rate=0.05, steps=20, langevin=langevin)
+    points = points_of(problem, 3)
+    together = search.minimize_each(
+        problem, points, project=problem.project, goal=0.0, rngs=[stream(row) for row in range(3)], tick=no_tick
+    )
+    for row, found in enumerate(together):
+        alone = search.minimize(problem, row_of(points, row), project=problem.project, goal=0.0, rng=stream(row), tick=no_tick)
+        assert found.loss == pytest.approx(alone.loss, rel=1e-9)
+        assert torch.allclose(found.trace, alone.trace, rtol=1e-6)
+        assert torch.allclose(found.point["x"], alone.point["x"], atol=1e-6)
+
+
+def test_a_start_that_diverges_ends_none_but_itself():
+    def objective(point):
+        return (point["x"] ** 2).sum() / (point["x"].detach()[0] < 5)
+
+    search = Adam(learning_rate=0.1, steps=30)
+    starts = {"x": torch.tensor([[1.0], [9.0]])}
+    kept, lost = search.minimize_each(
+        objective, starts, project=lambda point: point, goal=0.0, rngs=[stream(0), stream(1)], tick=no_tick
+    )
+    assert kept.loss < 0.5
+    assert str(kept.status) == "ok"
+    assert len(kept.trace) == 31
+    assert str(lost.status) == "diverged"
+
+
+def test_all_starts_end_where_one_reaches_the_goal():
+    search = Adam(learning_rate=0.5, steps=100)
+    starts = {"x": torch.tensor([[1.0], [50.0]])}
+    found = search.minimize_each(
+        lambda point: (point["x"] ** 2).sum(),
+        starts,
+        project=lambda point: point,
+        goal=0.3,
+        rngs=[stream(0), stream(1)],
+        tick=no_tick,
+    )
+    assert found[0].loss <= 0.3
+    assert len(found[0].trace) == len(found[1].trace) < 10
+
+
+def test_restarts_find_together_what_they_find_alone(monkeypatch):
+    seen = seen_small()
+    attack = inverting_gradients(steps=6, restarts=4)
+    ticks = []
+    together = attack.run(seen, rng=stream(0, "attack"), tick=ticks.append)
+    assert ticks == sorted(ticks)
+    assert ticks[-1] == 1.0
+    monkeypatch.setattr(Matching, "_goes_together", lambda *_: False)
+    alone = attack.run(seen, rng=stream(0, "attack"), tick=no_tick)
+    assert torch.allclose(together.losses, alone.losses, rtol=1e-3)
+    assert int(together.losses.argmin()) == int(alone.losses.argmin())
+    assert len(set(together.losses.tolist())) == 4
+
+
+def test_members_of_a_group_are_computed_together():
+    problem = problem_of(seen_of(double(NETS["cnn"].build(INPUTS, rng=stream(0))), 1))
+    group, members = GroupConsistency(members=3, weight=0.5), points_of(problem, 3)
+    calls = []
+
+    class Watched:
+        def __call__(self, point):
+            return problem(point)
+
+        def descents(self, points):
+            calls.append(len(points["x"]))
+            return problem.descents(points)
+
+    starts = [row_of(members, row) for row in range(3)]
+    given = {"project": problem.project, "goal": 0.0, "tick": no_tick}
+    found = group.minimize(Adam(steps=5), Watched(), starts, rng=stream(0), **given)
+    plain = group.minimize(Adam(steps=5), lambda point: problem(point), starts, rng=stream(0), **given)
+    assert found.loss == pytest.approx(plain.loss, rel=1e-9)
+    assert set(calls) == {3}
+
+
+@pytest.mark.parametrize("attack", [inverting_gradients(steps=3, restarts=2), gradinversion(steps=3)], ids=["ig", "gi"])
+def test_an_update_of_training_is_replayed_one_by_one(attack):
+    """A client that trains BatchNorm, or several steps, sends no gradient of which products would tell."""
+    seen = seen_small()
+    trained = replace(seen, client=FedSGD(batchnorm="train"))
+    assert not attack._terms.can_compare(trained)
+    assert replace(attack, replay=OneGradient())._terms.can_compare(trained)
+
+
+def test_an_update_of_zero_has_no_unit():
+    assert target({"a": torch.zeros(3)}).unit == 1.0
+    assert target({"a": torch.tensor([torch.nan])}).unit == 1.0
+    assert Update({"a": torch.zeros(3)}).delta.keys() == target({"a": torch.zeros(3)}).numbers.keys()
