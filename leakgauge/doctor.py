@@ -124,7 +124,7 @@ def _data() -> Iterator[Finding]:
 
 
 def _cache() -> Finding:
-    from leakgauge.auditing.training import cache_folder
+    from leakgauge.core.caching import cache_folder
 
     try:
         folder = cache_folder()

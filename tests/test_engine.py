@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from leakgauge.attacks.ball import Ball
+from leakgauge.attacks.engine.compiled import compiled, is_worthwhile
 from leakgauge.attacks.engine.descent import one_by_one, row_of
 from leakgauge.attacks.engine.products import products, target, unwritten
 from leakgauge.attacks.gradinversion import gradinversion
@@ -13,11 +15,12 @@ from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.likelihoods.cosine import Cosine
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
-from leakgauge.attacks.matching import Matching
+from leakgauge.attacks.likelihoods.laplace import Laplace
 from leakgauge.attacks.objective import Problem, SideBySide
 from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient
+from leakgauge.attacks.restarting import Searching
 from leakgauge.attacks.searches.adam import Adam
 from leakgauge.attacks.spaces.pixels import Pixels
 from leakgauge.attacks.terms import Terms
@@ -309,7 +312,7 @@ def test_restarts_find_together_what_they_find_alone(monkeypatch):
     together = attack.run(seen, rng=stream(0, "attack"), tick=ticks.append)
     assert ticks == sorted(ticks)
     assert ticks[-1] == 1.0
-    monkeypatch.setattr(Matching, "_goes_together", lambda *_: False)
+    monkeypatch.setattr(Searching, "shares", lambda *_: False)
     alone = attack.run(seen, rng=stream(0, "attack"), tick=no_tick)
     assert torch.allclose(together.losses, alone.losses, rtol=1e-3)
     assert int(together.losses.argmin()) == int(alone.losses.argmin())
@@ -350,3 +353,58 @@ def test_an_update_of_zero_has_no_unit():
     assert target({"a": torch.zeros(3)}).unit == 1.0
     assert target({"a": torch.tensor([torch.nan])}).unit == 1.0
     assert Update({"a": torch.zeros(3)}).delta.keys() == target({"a": torch.zeros(3)}).numbers.keys()
+
+
+# Compiled
+
+
+@pytest.fixture
+def always(monkeypatch, tmp_path):
+    monkeypatch.setenv("LEAKGAUGE_COMPILE", "always")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+
+
+@pytest.mark.parametrize("likelihood", [Cosine(), Laplace()], ids=["at_once", "alone"])
+def test_a_compiled_step_gives_what_the_step_gives(likelihood, always, monkeypatch):
+    problem = problem_of(seen_of(NETS["cnn"].build(INPUTS, rng=stream(0)), 1), likelihood)
+    for seed in (3, 4):
+        points = points_of(problem, 1, seed)
+        alike(problem.descents(points), one_by_one(problem, points), 1e-4)
+    assert len(problem.course.compiled) == 1
+    assert None not in problem.course.compiled.values(), "nothing was compiled"
+    other = problem_of(seen_of(NETS["cnn"].build(INPUTS, rng=stream(9)), 1, seed=9), likelihood)
+    points = points_of(other, 1)
+    alike(other.descents(points), one_by_one(other, points), 1e-4)
+
+
+def test_what_looks_at_numbers_is_not_compiled():
+    assert compiled(lambda x: (x * 2 if float(x.sum()) > 0 else x,), [torch.ones(3)]) is None
+
+
+def test_chance_is_not_compiled(always):
+    rng = stream(0)
+    assert compiled(lambda x: (x + torch.randn(3, generator=rng),), [torch.ones(3)]) is None
+
+
+def test_without_a_compiler_the_step_is_taken_as_it_is(always, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no compiler")))
+    problem = problem_of(seen_of(NETS["cnn"].build(INPUTS, rng=stream(0)), 1))
+    points = points_of(problem, 1)
+    alike(problem.descents(points), one_by_one(problem, points), 1e-5)
+    assert list(problem.course.compiled.values()) == [None]
+
+
+def test_long_searches_are_compiled_and_short_ones_are_not(monkeypatch):
+    monkeypatch.delenv("LEAKGAUGE_COMPILE", raising=False)
+    assert is_worthwhile(Adam(steps=24_000).evaluations)
+    assert not is_worthwhile(Adam(steps=1_000).evaluations)
+    monkeypatch.setenv("LEAKGAUGE_COMPILE", "never")
+    assert not is_worthwhile(24_000)
+
+
+def test_a_ball_is_drawn_anew_in_every_step(always):
+    problem = replace(problem_of(seen_of(NETS["cnn"].build(INPUTS, rng=stream(0)), 1)), ball=Ball(samples=2, radius=0.1))
+    points = points_of(problem, 1)
+    first, second = problem.descents(points), problem.descents(points)
+    assert not torch.equal(first.losses, second.losses)
+    assert not problem.course.compiled

@@ -7,9 +7,10 @@ ICLR 2022, arXiv 2111.04706, Sec. 4).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple, cast, final
+from itertools import chain
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -17,22 +18,22 @@ from torch import Tensor
 from leakgauge.attacks.annealing import Annealing
 from leakgauge.attacks.ball import Ball
 from leakgauge.attacks.copies import EpochCopies
-from leakgauge.attacks.engine.descent import stacked_points
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.labels.over_rounds import infer
 from leakgauge.attacks.limits import drawn, nearest
-from leakgauge.attacks.objective import Problem, SideBySide
+from leakgauge.attacks.objective import Problem
 from leakgauge.attacks.refinement import Refinement
 from leakgauge.attacks.replays.granted import Granted
+from leakgauge.attacks.restarting import Restart, Searching
 from leakgauge.attacks.settling import settle
 from leakgauge.attacks.terms import Terms
 from leakgauge.core.abilities import (
     ROUNDS,
     Adjustable,
-    Concurrent,
     Deepening,
     Estimating,
+    Foreseeing,
     Implying,
     Learned,
     Opening,
@@ -51,16 +52,6 @@ class _Bound(NamedTuple):
     attack: Matching
     notes: tuple[str, ...]
     estimates: Mapping[str, float]
-
-
-class _Restart(NamedTuple):
-    """One of the searches before it begins."""
-
-    problem: Problem
-    starts: tuple[Point, ...]  # of the members of a group, or one
-    adjusted: Point  # what the start holds beside the examples
-    doubts: tuple[str, ...]
-    rng: Rng
 
 
 class _Candidate(NamedTuple):
@@ -133,17 +124,7 @@ class Matching:
     def _run(self, seen: Observation, notes: tuple[str, ...], rng: Rng, tick: Tick) -> Reconstruction:
         goal = self._goal(seen)
         parts = self.restarts + (self.refinement is not None)
-        candidates: list[_Candidate] = []
-        if self._goes_together(seen):
-            searches = [self._restart(seen, restart, fork(rng)) for restart in range(self.restarts)]
-            share: Tick = lambda done: tick(done * self.restarts / parts)  # noqa: E731
-            candidates += map(self._ended, searches, self._together(searches, goal, share))
-        else:
-            for restart in range(self.restarts):
-                one = self._restart(seen, restart, fork(rng))
-                candidates.append(self._ended(one, self._alone(one, goal, part_of(tick, restart, parts))))
-                if candidates[-1].found.loss <= goal:
-                    break
+        candidates = self._candidates(seen, goal, rng, lambda share: tick(share * self.restarts / parts))
         losses = torch.tensor([one.loss for one in candidates])
         row = int(losses.nan_to_num(nan=math.inf).argmin())
         best = candidates[row]
@@ -153,6 +134,20 @@ class Matching:
             losses[row] = min(best.loss, found.loss)
         tick(1.0)
         return Reconstruction(batch, losses, found.trace, found.status, (*notes, *best.notes), uncovered=best.uncovered)
+
+    def _candidates(self, seen: Observation, goal: float, rng: Rng, tick: Tick) -> list[_Candidate]:
+        searching = Searching(self.search, self.group, self.annealing)
+        restarts = (self._restart(seen, restart, fork(rng)) for restart in range(self.restarts))
+        first = next(restarts)
+        if self.restarts > 1 and searching.shares(first):
+            every = [first, *restarts]
+            return list(map(self._ended, every, searching.together(every, goal=goal, tick=tick)))
+        candidates: list[_Candidate] = []
+        for place, one in enumerate(chain([first], restarts)):
+            candidates.append(self._ended(one, searching.alone(one, goal=goal, tick=part_of(tick, place, self.restarts))))
+            if candidates[-1].found.loss <= goal:
+                break
+        return candidates
 
     def loss_at(self, seen: Observation, batch: Batch, /) -> Tensor:
         """The objective at a batch: 0 at the truth, up to the priors, for a replay that repeats the client."""
@@ -198,22 +193,17 @@ class Matching:
         # A scale that vanishes reaches any goal.
         return 0.0 if isinstance(self.likelihood, Adjustable) else self.enough * self._terms.vanishing(seen)
 
-    def _goes_together(self, seen: Observation) -> bool:
-        """Whether the restarts can be searched as one: what each is worth depends on nothing but the examples."""
-        are_several = self.restarts > 1 and isinstance(self.search, Concurrent)
-        is_plain = self.group is None and self.annealing is None and self.ball is None and not self._adjustable
-        return are_several and is_plain and self._terms.can_compare(seen)
-
     @property
     def _adjustable(self) -> list[Adjustable]:
         return [part for part in (self.likelihood, self.replay) if isinstance(part, Adjustable)]
 
-    def _restart(self, seen: Observation, restart: int, rng: Rng) -> _Restart:
+    def _restart(self, seen: Observation, restart: int, rng: Rng) -> Restart:
         count = seen.count
         labels, doubts = infer(self.labels, seen, count, rng=fork(rng))
         if self.copies is not None:
             count, labels = count * self.copies.epochs, self.copies.labels(labels, seen, rng=fork(rng))
-        problem = Problem(seen, self._terms, self.space, labels, self.ball, rng)
+        evaluations = self.search.evaluations if isinstance(self.search, Foreseeing) else 0
+        problem = Problem(seen, self._terms, self.space, labels, self.ball, rng, evaluations)
         adjusted = {name: value for part in self._adjustable for name, value in part.unknowns(seen, restart=restart).items()}
 
         def start() -> Point:
@@ -221,25 +211,9 @@ class Matching:
             return {"x": x, **({"y": labels} if problem.is_joint else {}), **adjusted}
 
         members = 1 if self.group is None else self.group.members
-        return _Restart(problem, tuple(start() for _ in range(members)), adjusted, doubts, fork(rng))
+        return Restart(problem, tuple(start() for _ in range(members)), adjusted, doubts, fork(rng))
 
-    def _alone(self, one: _Restart, goal: float, tick: Tick) -> Found:
-        problem, rng = one.problem, one.rng
-        if self.group is not None:
-            return self.group.minimize(self.search, problem, one.starts, project=problem.project, goal=goal, rng=rng, tick=tick)
-        start = one.starts[0]
-        if self.annealing is not None:
-            return self.annealing.minimize(self.search, problem, start, project=problem.project, goal=goal, rng=rng, tick=tick)
-        return self.search.minimize(problem, start, project=problem.project, goal=goal, rng=rng, tick=tick)
-
-    def _together(self, searches: Sequence[_Restart], goal: float, tick: Tick) -> list[Found]:
-        problems = tuple(one.problem for one in searches)
-        starts = stacked_points([one.starts[0] for one in searches])
-        search = cast(Concurrent, self.search)
-        rngs = [one.rng for one in searches]
-        return search.minimize_each(SideBySide(problems), starts, project=problems[0].project, goal=goal, rngs=rngs, tick=tick)
-
-    def _ended(self, one: _Restart, found: Found) -> _Candidate:
+    def _ended(self, one: Restart, found: Found) -> _Candidate:
         problem, parts = one.problem, self._adjustable
         notes = (*one.doubts, *(note for part in parts for note in part.remarks(one.adjusted, found.point)))
         loss = found.loss

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import final
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from leakgauge.attacks.ball import Ball
+from leakgauge.attacks.engine.compiled import Computation, compiled, is_worthwhile
 from leakgauge.attacks.engine.descent import row_of, stacked, together
 from leakgauge.attacks.engine.products import Target, target, unwritten
 from leakgauge.attacks.terms import Losses, Terms
@@ -32,6 +33,7 @@ class _Course:
     """What a search found out about its own objective on the way."""
 
     is_alone: bool = False  # it cannot be computed with others, or was once so small that products would lose digits
+    compiled: dict[Hashable, Computation | None] = field(default_factory=dict)
 
 
 @final
@@ -45,6 +47,7 @@ class Problem:
     labels: Tensor
     ball: Ball | None
     rng: Rng  # for the ball
+    evaluations: int = 0  # that the search will ask for, as far as it can say
     course: _Course = field(default_factory=_Course, compare=False)
 
     @property
@@ -85,11 +88,18 @@ class Problem:
         """The update of each round, to compare gradients with."""
         return tuple(target(one.update.delta) for one in (self.seen, *self.seen.earlier))
 
+    @property
+    def is_shareable(self) -> bool:
+        """Whether candidates can be computed at once."""
+        return self.ball is None and self.terms.can_compare(self.seen)
+
     @cached_property
     def pays_alone(self) -> bool:
-        """Whether products pay for a single candidate: a gradient that is not written down has to be large for that."""
-        if not self.terms.can_compare(self.seen):
+        """Whether products pay for a single candidate: compiled, or where a gradient that is not written down is large."""
+        if not self.is_shareable:
             return False
+        if is_worthwhile(self.evaluations):
+            return True
         inputs, like = self.seen.model.inputs, next(iter(self.seen.update.delta.values()))
         nothing = Batch(like.new_zeros(len(self.labels), *inputs.shape), self.labels)
         return unwritten(self.seen.model, nothing) >= _WORTH
@@ -102,8 +112,9 @@ class Problem:
     def _each(self, points: Point, rows: Sequence[int]) -> Tensor:
         some = {name: value[list(rows)] for name, value in points.items()}
         found = losses_of([self] * len(rows), some)
-        sound = [False] * len(rows) if found is None else found.are_sound.tolist()
-        losses = [] if found is None else found.likelihood + found.prior
+        if found is None:
+            return torch.stack([self(row_of(points, row)) for row in rows])
+        losses, sound = found.likelihood + found.prior, found.are_sound.tolist()
         return torch.stack([losses[place] if sound[place] else self(row_of(points, row)) for place, row in enumerate(rows)])
 
 
@@ -141,29 +152,58 @@ def descents_of(problems: Sequence[Problem], points: Point) -> Descents:
     if len(far) > 1 or (far and problems[far[0]].pays_alone):
         for rows in _parts(far, points):
             found |= _at_once(problems, points, rows)
-    alone = {row: together(one, row_of(points, row)) for row, one in enumerate(problems) if row not in found}
+    alone = {row: _alone(one, row_of(points, row)) for row, one in enumerate(problems) if row not in found}
     return stacked([(found | alone)[row] for row in range(len(problems))])
+
+
+def _alone(problem: Problem, point: Point) -> Descents:
+    """What is found at one point, by reverse differentiation."""
+
+    def compute(*values: Tensor) -> tuple[Tensor, ...]:
+        losses, moved = together(problem, dict(zip(point, values, strict=True)))
+        return losses, *moved.values()
+
+    loss, *moved = _computed(compute, point, problem, "alone", is_fixed=problem.ball is None)
+    return Descents(loss, dict(zip(point, moved, strict=True)))
 
 
 def _at_once(problems: Sequence[Problem], points: Point, rows: Sequence[int]) -> dict[int, Descents]:
     """What is found at some of the points through one computation; not at those that have to go alone."""
     some = [problems[row] for row in rows]
-    with torch.enable_grad():
-        leaves = {name: value[list(rows)].detach().requires_grad_() for name, value in points.items()}
-        terms = losses_of(some, leaves)
-        if terms is None:
-            apart = [True] * len(rows)
-        else:
+    part = {name: value[list(rows)] for name, value in points.items()}
+
+    def compute(*values: Tensor) -> tuple[Tensor, ...]:
+        with torch.enable_grad():
+            leaves = {name: value.detach().requires_grad_() for name, value in zip(part, values, strict=True)}
+            terms = losses_of(some, leaves)
+            if terms is None:
+                return ()
             losses = terms.likelihood + terms.prior
-            found = Descents(losses.detach(), dict(zip(leaves, slopes(losses.sum(), list(leaves.values())), strict=True)))
-            apart = ((terms.likelihood < some[0].near) | ~terms.are_sound & losses.isfinite()).tolist()
+            moved = slopes(losses.sum(), list(leaves.values()))
+        return losses.detach(), (terms.likelihood.detach() < some[0].near) | ~terms.are_sound, *moved
+
+    # Which labels go with which row is part of what is compiled: not those of rows that are left when others go alone.
+    found = _computed(compute, part, problems[rows[0]], tuple(rows), is_fixed=not any(one.course.is_alone for one in problems))
+    if not found:
+        apart, moved = [True] * len(rows), {}
+    else:
+        losses, flags, *values = found
+        moved = dict(zip(part, values, strict=True))
+        apart = (flags & losses.isfinite()).tolist()
     for one, is_apart in zip(some, apart, strict=True):
         one.course.is_alone = is_apart
-    return {
-        row: Descents(found.losses[place], row_of(found.slopes, place))
-        for place, (row, is_apart) in enumerate(zip(rows, apart, strict=True))
-        if not is_apart
-    }
+    return {row: Descents(losses[at], row_of(moved, at)) for at, row in enumerate(rows) if not apart[at]}
+
+
+def _computed(compute: Computation, point: Point, problem: Problem, key: Hashable, *, is_fixed: bool) -> tuple[Tensor, ...]:
+    """What a computation gives at a point: compiled where the search is long, and it will be asked for again as it is."""
+    steps, arguments = problem.course.compiled, list(point.values())
+    if not is_fixed or not is_worthwhile(problem.evaluations):
+        return compute(*arguments)
+    if key not in steps:
+        steps[key] = compiled(compute, arguments)
+    run = steps[key] or compute
+    return run(*arguments)
 
 
 def _parts(rows: Sequence[int], points: Point) -> Iterator[Sequence[int]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -18,6 +17,7 @@ from torch import Tensor
 from leakgauge.core import tree
 from leakgauge.core.algorithm import Count, NonNegative, NonNegativeInt, OpenShare, Positive, algorithm
 from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.caching import cache_folder
 from leakgauge.core.errors import UsageError
 from leakgauge.core.types import Batch, Model, Params, Rng, Tick, no_tick
 
@@ -75,17 +75,6 @@ def cached(key: str, fresh: Model, build: Callable[[], Model]) -> Model:
     model = build()
     _write(key, model)
     return model
-
-
-def cache_folder() -> Path:
-    """Where trained victims are kept: $LEAKGAUGE_CACHE, else leakgauge in $XDG_CACHE_HOME or ~/.cache.
-
-    Raises RuntimeError where there is no home directory.
-    """
-    own, base = os.environ.get("LEAKGAUGE_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    if own:
-        return Path(own).expanduser()
-    return (Path(base) if base and Path(base).is_absolute() else Path("~/.cache").expanduser()) / "leakgauge"
 
 
 def _mini_batches(data: Batch, size: int, rng: Rng) -> Iterator[Batch]:

@@ -72,8 +72,9 @@ class Products(NamedTuple):
     def are_sound(self) -> Tensor:
         """Return [candidates], whether a gradient's square lies well within the range of its numbers."""
         squares = self.total()[1].detach()
-        range_of = torch.finfo(squares.dtype)
-        return (squares > range_of.tiny**0.8) & (squares < range_of.max**0.8)
+        limits = torch.finfo(squares.dtype)
+        sound: Tensor = (squares > limits.tiny**0.8) & (squares < limits.max**0.8)
+        return sound
 
 
 class Shape(NamedTuple):

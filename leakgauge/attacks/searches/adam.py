@@ -35,6 +35,11 @@ class Adam:
     warmup: NonNegativeInt = 0
     langevin: NonNegative = 0.0
 
+    @property
+    def evaluations(self) -> int:
+        """A step each, and one at the end."""
+        return self.steps + 1
+
     def minimize(
         self, objective: Objective, start: Point, /, *, project: Callable[[Point], Point], goal: float, rng: Rng, tick: Tick
     ) -> Found:

@@ -110,6 +110,16 @@ class Concurrent(Protocol):
         ...
 
 
+@runtime_checkable
+class Foreseeing(Protocol):
+    """A search that can say beforehand how long it will take."""
+
+    @property
+    def evaluations(self) -> int:
+        """How often it asks for slopes, unless it ends early."""
+        ...
+
+
 class Bound(NamedTuple):
     """A likelihood for one observation, the replay that goes with it, and what was noticed, a sentence each."""
 

@@ -1,0 +1,111 @@
+"""A computation as one compiled graph, derivatives and all: for searches of thousands of steps.
+
+`make_fx` traces it, with the derivatives that `autograd.grad` takes within it, to a graph without derivatives of its own, which
+Inductor compiles for a fixed shape; torch.compile refuses derivatives of derivatives from outside (pytorch issue 91469). What the
+computation holds besides its arguments, such as weights and updates, become arguments too, so that one compilation, which is kept
+on disk, serves all networks of a kind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, fx
+
+from leakgauge.core.caching import cache_folder
+
+Computation = Callable[..., tuple[Tensor, ...]]
+
+COMPILE = "LEAKGAUGE_COMPILE"
+"""The environment variable that says when steps are compiled: `never`, `always`, or, by default, for long searches."""
+LONG = 5_000
+"""Evaluations of a search from which on a compilation is expected to pay (see docs/performance.md)."""
+
+_log = logging.getLogger(__name__)
+
+
+def is_worthwhile(evaluations: int) -> bool:
+    """Return whether a search of so many evaluations compiles its step."""
+    wanted = os.environ.get(COMPILE, "auto")
+    return wanted == "always" or (wanted != "never" and evaluations >= LONG)
+
+
+def compiled(computation: Computation, arguments: Sequence[Tensor]) -> Computation | None:
+    """Return a computation of floating tensors, compiled for the shapes of these; None where that fails, or gives anything else.
+
+    What it is given later has to have the same shapes. Its results here and nearby are compared with those of the computation
+    itself, which chance, or a decision on a number, would make others. A failure, such as for want of a compiler, is logged.
+    """
+    if not computation(*arguments):
+        return None
+    nearby = [value + 0.1 * torch.linspace(0, 1, value.numel()).to(value).reshape(value.shape) for value in arguments]
+    try:
+        with warnings.catch_warnings(action="ignore"):  # torch's own, about itself
+            compute = _compiled(computation, arguments)
+            agree = [
+                _agree(one, other) for at in (arguments, nearby) for one, other in zip(compute(*at), computation(*at), strict=True)
+            ]
+    except Exception as error:  # noqa: BLE001 of the tracer, the compiler, the machine: the computation itself is still there
+        _log.info("a step is not compiled: %s: %s", type(error).__name__, str(error).partition("\n")[0])
+        return None
+    if all(agree):
+        return compute
+    _log.warning("a compiled step gives other numbers than the step itself, which is taken instead")
+    return None
+
+
+def _compiled(computation: Computation, arguments: Sequence[Tensor]) -> Computation:
+    from torch.fx.experimental.proxy_tensor import make_fx  # half a second, which a short search does not have
+
+    _keep_on_disk()
+    graph = make_fx(computation)(*(value.clone().requires_grad_() for value in arguments))
+    constants = _lifted(graph)
+    run = torch.compile(graph, dynamic=False)
+
+    def compute(*values: Tensor) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return tuple(run(*(value.detach() for value in values), *constants))
+
+    return compute
+
+
+def _agree(found: Tensor, expected: Tensor) -> bool:
+    if not expected.is_floating_point():
+        return torch.equal(found, expected)
+    difference = torch.linalg.vector_norm((found - expected).double())
+    return bool(difference <= _TOLERANCE * torch.linalg.vector_norm(expected.double())) or not bool(expected.isfinite().all())
+
+
+def _lifted(graph: fx.GraphModule) -> list[Tensor]:
+    """Turn the constants of a graph into arguments behind those that it has, and return them in order."""
+    last = [node for node in graph.graph.nodes if node.op == "placeholder"][-1]
+    constants: dict[str, Tensor] = {}
+    places = {}
+    for node in list(graph.graph.nodes):
+        if node.op != "get_attr":
+            continue
+        if node.target not in constants:
+            with graph.graph.inserting_after(last):
+                last = graph.graph.placeholder(f"constant_{len(constants)}")
+            last.meta = dict(node.meta)
+            constants[node.target], places[node.target] = getattr(graph, node.target).detach(), last
+        node.replace_all_uses_with(places[node.target])
+        graph.graph.erase_node(node)
+    graph.recompile()
+    return list(constants.values())
+
+
+def _keep_on_disk() -> None:
+    """Let torch keep what it compiles in a folder of this user's, and not where anyone may have put something."""
+    try:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
+    except RuntimeError:
+        return  # no home: torch has a place of its own
+
+
+_TOLERANCE = 1e-3
+"""How far compiled results may be off: sums in another order, of 32 bits."""
