@@ -46,9 +46,9 @@ class Case(NamedTuple):
     seen: Observation
 
 
-def case(pool: Pool, index: int, victim: Victim, threat: ThreatModel) -> Case:
-    """Return the gradient of image `index` on fresh weights; the index is also the seed of the weights."""
-    secret = Batch(pool.x[index : index + 1], pool.y[index : index + 1])
+def case(pool: Pool, index: int, victim: Victim, threat: ThreatModel, size: int = 1) -> Case:
+    """Return the gradient of `size` images from `index` on, on fresh weights; the index is also the seed of the weights."""
+    secret = Batch(pool.x[index : index + size], pool.y[index : index + size])
     model = victim.build(pool.inputs, rng=stream(index, "victim"))
     return Case(secret, observe(model, secret, client=FedSGD(), threat=threat, rng=stream(index, "client")))
 

@@ -154,7 +154,7 @@ class Matching:
         settled = settle(seen).seen
         counted = replace(settled, update=replace(settled.update, examples=len(batch)))  # what was guessed may be wrong
         candidate = batch if self.copies is None else self.copies.repeated(batch)
-        return self._bound(counted).attack._terms.loss(counted, candidate)
+        return self._bound(counted).attack.terms.loss(counted, candidate)
 
     def knows(self, x: Tensor, inputs: Inputs, /) -> Tensor:
         """Return [n], whether the space or a prior has learned from an example."""
@@ -186,12 +186,13 @@ class Matching:
         return _Bound(attack, notes, estimates)
 
     @property
-    def _terms(self) -> Terms:
+    def terms(self) -> Terms:
+        """The terms of the objective."""
         return Terms(self.likelihood, self.priors, self.replay, self.copies)
 
     def _goal(self, seen: Observation) -> float:
         # A scale that vanishes reaches any goal.
-        return 0.0 if isinstance(self.likelihood, Adjustable) else self.enough * self._terms.vanishing(seen)
+        return 0.0 if isinstance(self.likelihood, Adjustable) else self.enough * self.terms.vanishing(seen)
 
     @property
     def _adjustable(self) -> list[Adjustable]:
@@ -203,7 +204,7 @@ class Matching:
         if self.copies is not None:
             count, labels = count * self.copies.epochs, self.copies.labels(labels, seen, rng=fork(rng))
         evaluations = self.search.evaluations if isinstance(self.search, Foreseeing) else 0
-        problem = Problem(seen, self._terms, self.space, labels, self.ball, rng, evaluations)
+        problem = Problem(seen, self.terms, self.space, labels, self.ball, rng, evaluations)
         adjusted = {name: value for part in self._adjustable for name, value in part.unknowns(seen, restart=restart).items()}
 
         def start() -> Point:
@@ -221,7 +222,7 @@ class Matching:
             batch = problem.batch_at(found.point)
         if isinstance(self.likelihood, Adjustable):
             # Losses at different scales say nothing of each other: compare what the likelihood is with its scale at best.
-            terms = replace(self._terms, replay=problem.terms.at(found.point).replay)
+            terms = replace(self.terms, replay=problem.terms.at(found.point).replay)
             loss = float(terms.loss(problem.seen, batch).detach())
         secrets = [part.uncovered(problem.seen, found.point) for part in parts if isinstance(part, Uncovering)]
         uncovered = {name: value for secret in secrets for name, value in secret.items()}

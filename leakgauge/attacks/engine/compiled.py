@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, fx
 
 from leakgauge.core.caching import cache_folder
+from leakgauge.core.private import FOLDER
 
 Computation = Callable[..., tuple[Tensor, ...]]
 
@@ -102,9 +103,11 @@ def _lifted(graph: fx.GraphModule) -> list[Tensor]:
 def _keep_on_disk() -> None:
     """Let torch keep what it compiles in a folder of this user's, and not where anyone may have put something."""
     try:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
-    except RuntimeError:
-        return  # no home: torch has a place of its own
+        folder = cache_folder() / "compiled"
+        folder.mkdir(mode=FOLDER, parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return  # no home, or none that can be written to: torch has a place of its own
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 _TOLERANCE = 1e-3
