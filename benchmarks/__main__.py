@@ -29,6 +29,8 @@ NAMES = (
     "foreign",
     "capturing",
     "sweeping",
+    "surviving",
+    "racing",
     "inverting",
     "labels",
     "verdicts",
