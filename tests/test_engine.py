@@ -111,6 +111,13 @@ def test_slopes_of_one_are_the_same_by_products(net, monkeypatch):
     assert not problem.course.is_alone
 
 
+def test_the_weight_of_the_likelihood_is_that_of_many_as_well():
+    problem = problem_of(seen_of(double(NETS["cnn"].build(INPUTS, rng=stream(0))), 1)).weighted(0.01)
+    points = points_of(problem, 3)
+    alike(problem.descents(points), one_by_one(problem, points), 1e-9)
+    assert not torch.allclose(problem.descents(points).losses, problem.weighted(1.0).descents(points).losses, rtol=0.1)
+
+
 def test_problems_side_by_side_have_labels_of_their_own():
     seen = seen_of(double(NETS["cnn"].build(INPUTS, rng=stream(0))), 2)
     problems = tuple(problem_of(seen, labels=torch.tensor(labels)) for labels in ([0, 1], [1, 0], [4, 2]))

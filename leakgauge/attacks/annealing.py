@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from typing import final
 
-from torch import Tensor
-
 from leakgauge.core.algorithm import Count, Positive, algorithm
 from leakgauge.core.protocols import Found, Objective, Point, Search
 from leakgauge.core.rng import fork
@@ -32,7 +30,7 @@ class Annealing:
     def minimize(
         self,
         search: Search,
-        objective: Callable[[Point, float], Tensor],
+        weighted: Callable[[float], Objective],
         start: Point,
         *,
         project: Callable[[Point], Point],
@@ -40,14 +38,10 @@ class Annealing:
         rng: Rng,
         tick: Tick,
     ) -> Found:
-        """Search stage by stage, for an objective that depends on the weight; only the last stage may end early, at the goal."""
-
-        def at(weight: float) -> Objective:
-            return lambda point: objective(point, weight)
-
+        """Search stage by stage, for the objective at each weight; only the last stage may end early, at the goal."""
         *earlier, _ = self.weights()
         for stage, weight in enumerate(earlier):
             part = part_of(tick, stage, self.stages)
-            start = search.minimize(at(weight), start, project=project, goal=-math.inf, rng=fork(rng), tick=part).point
+            start = search.minimize(weighted(weight), start, project=project, goal=-math.inf, rng=fork(rng), tick=part).point
         last = part_of(tick, self.stages - 1, self.stages)
-        return search.minimize(at(1.0), start, project=project, goal=goal, rng=fork(rng), tick=last)
+        return search.minimize(weighted(1.0), start, project=project, goal=goal, rng=fork(rng), tick=last)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import final
 
@@ -48,6 +48,7 @@ class Problem:
     ball: Ball | None
     rng: Rng  # for the ball
     evaluations: int = 0  # that the search will ask for, as far as it can say
+    weight: float = 1.0  # of the likelihood
     course: _Course = field(default_factory=_Course, compare=False)
 
     @property
@@ -64,11 +65,11 @@ class Problem:
         labels = self.labels_at(point)
         return Batch(conditioned(self.space, labels).decode(point["x"], self.seen), labels)
 
-    def __call__(self, point: Point, weight: float = 1.0) -> Tensor:
-        """Return the objective at a point, with the likelihood at a weight; over a ball, its mean."""
+    def __call__(self, point: Point) -> Tensor:
+        """Return the objective at a point; over a ball, its mean."""
         batch, terms = self.batch_at(point), self.terms.at(point)
         nearby = [batch] if self.ball is None else self.ball.around(batch, rng=self.rng)
-        loss = torch.stack([terms.loss(self.seen, one, weight) for one in nearby]).mean()
+        loss = torch.stack([terms.loss(self.seen, one, self.weight) for one in nearby]).mean()
         return loss + self.space.energy(point["x"]).sum() if isinstance(self.space, Generative) else loss
 
     def each(self, points: Point, /) -> Tensor:
@@ -78,6 +79,10 @@ class Problem:
     def descents(self, points: Point, /) -> Descents:
         """Return the objective and its slopes at each of n points, at once where that pays."""
         return descents_of([self] * len(points["x"]), points)
+
+    def weighted(self, weight: float) -> Problem:
+        """Return the same problem with the likelihood at another weight."""
+        return replace(self, weight=weight, course=_Course())
 
     def project(self, point: Point) -> Point:
         """Return the nearest allowed point."""
@@ -114,7 +119,7 @@ class Problem:
         found = losses_of([self] * len(rows), some)
         if found is None:
             return torch.stack([self(row_of(points, row)) for row in rows])
-        losses, sound = found.likelihood + found.prior, found.are_sound.tolist()
+        losses, sound = self.weight * found.likelihood + found.prior, found.are_sound.tolist()
         return torch.stack([losses[place] if sound[place] else self(row_of(points, row)) for place, row in enumerate(rows)])
 
 
@@ -178,7 +183,7 @@ def _at_once(problems: Sequence[Problem], points: Point, rows: Sequence[int]) ->
             terms = losses_of(some, leaves)
             if terms is None:
                 return ()
-            losses = terms.likelihood + terms.prior
+            losses = some[0].weight * terms.likelihood + terms.prior
             moved = slopes(losses.sum(), list(leaves.values()))
         return losses.detach(), (terms.likelihood.detach() < some[0].near) | ~terms.are_sound, *moved
 

@@ -41,7 +41,9 @@ class Searching:
             return self.group.minimize(search, problem, one.starts, project=problem.project, goal=goal, rng=one.rng, tick=tick)
         start = one.starts[0]
         if self.annealing is not None:
-            return self.annealing.minimize(search, problem, start, project=problem.project, goal=goal, rng=one.rng, tick=tick)
+            return self.annealing.minimize(
+                search, problem.weighted, start, project=problem.project, goal=goal, rng=one.rng, tick=tick
+            )
         return search.minimize(problem, start, project=problem.project, goal=goal, rng=one.rng, tick=tick)
 
     def shares(self, one: Restart) -> bool:
