@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.cases import NETS, Case, Settings, case
 from benchmarks.results import Results, Shown, Values
+from leakgauge.attacks.computing import Computed
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.objective import Problem
 from leakgauge.attacks.replays.one_gradient import OneGradient
@@ -60,7 +61,7 @@ def _ways(this: Case, count: int) -> dict[str, Callable[[], object]]:
     batch = Batch(seen.model.inputs.denormalize(x.flatten(0, 1)), this.secret.y.repeat(count))
     parts = [batch[row : row + 16] for row in range(0, count, 16)]
     return {
-        "at once": lambda: problem.each({"x": x}),
+        "at once": lambda: Computed((problem,)).each({"x": x}),
         "one by one": lambda: [problem({"x": one}) for one in x],
         "passes": lambda: [loss_gradient(seen.model, part) for part in parts],
     }

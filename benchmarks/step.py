@@ -14,10 +14,10 @@ import torch
 from benchmarks.cases import Case, Settings, case
 from benchmarks.peer import InvertingGradients, equal_variation
 from benchmarks.results import Results, Shown, Values
+from leakgauge.attacks.computing import Computed
 from leakgauge.attacks.inverting_gradients import inverting_gradients
-from leakgauge.attacks.matching import Matching
 from leakgauge.attacks.objective import Problem
-from leakgauge.core.protocols import Point, Victim
+from leakgauge.core.protocols import Victim
 from leakgauge.core.rng import stream
 from leakgauge.core.threat import INFORMED
 from leakgauge.victims.convnet import ConvNet
@@ -86,9 +86,11 @@ def run(settings: Settings, results: Results) -> Shown:
 def _ours(this: Case, evaluations: int) -> Way:
     """Our search, whose objective is compiled where it is told of so many evaluations."""
     attack = inverting_gradients(total_variation=equal_variation(this.secret.x.shape[-1]))
-    problem, start = problem_of(attack, this, evaluations)
+    problem = Problem(this.seen, attack.terms, attack.space, this.secret.y, None, stream(0))
+    start = {"x": attack.space.start(this.seen, len(this.secret), rng=stream(0, "attack"))}
+    objective = Computed((problem,), evaluations)
     began = time.perf_counter()
-    problem.descents({name: value.unsqueeze(0) for name, value in start.items()})
+    objective.descents({name: value.unsqueeze(0) for name, value in start.items()})
     once = time.perf_counter() - began
 
     def seconds(steps: int) -> float:
@@ -96,7 +98,7 @@ def _ours(this: Case, evaluations: int) -> Way:
         ends: list[float] = []
         search = inverting_gradients(steps=steps).search
         search.minimize(
-            problem,
+            objective,
             start,
             project=problem.project,
             goal=0.0,
@@ -106,12 +108,6 @@ def _ours(this: Case, evaluations: int) -> Way:
         return _median_interval(ends)
 
     return Way(seconds, once)
-
-
-def problem_of(attack: Matching, this: Case, evaluations: int) -> tuple[Problem, Point]:
-    """Return what the attack minimizes, and where it starts."""
-    problem = Problem(this.seen, attack.terms, attack.space, this.secret.y, None, stream(0), evaluations)
-    return problem, {"x": attack.space.start(this.seen, len(this.secret), rng=stream(0, "attack"))}
 
 
 def _theirs(peer: InvertingGradients) -> float:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from leakgauge.attacks.ball import Ball
+from leakgauge.attacks.computing import Computed
 from leakgauge.attacks.engine.compiled import compiled, is_worthwhile
 from leakgauge.attacks.engine.descent import one_by_one, row_of
 from leakgauge.attacks.engine.products import products, target, unwritten
@@ -16,7 +17,7 @@ from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.likelihoods.cosine import Cosine
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.likelihoods.laplace import Laplace
-from leakgauge.attacks.objective import Problem, SideBySide
+from leakgauge.attacks.objective import Problem
 from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient
@@ -97,32 +98,34 @@ def test_slopes_of_many_are_those_of_one_after_the_other(net, size, likelihood, 
     labels = torch.randn(size, INPUTS.classes, generator=stream(5)).double() if is_joint else None
     problem = problem_of(seen, likelihood, labels=labels)
     points = points_of(problem, 3)
-    alike(problem.descents(points), one_by_one(problem, points), 1e-9)
-    assert not problem.course.is_alone, "the oracle was compared with itself"
+    computed = Computed((problem,))
+    alike(computed.descents(points), one_by_one(problem, points), 1e-9)
+    assert not computed.alone, "the oracle was compared with itself"
 
 
 @pytest.mark.parametrize("net", NETS)
 def test_slopes_of_one_are_the_same_by_products(net, monkeypatch):
-    monkeypatch.setattr("leakgauge.attacks.objective._WORTH", 0)
+    monkeypatch.setattr("leakgauge.attacks.computing._WORTH", 0)
     problem = problem_of(seen_of(double(NETS[net].build(INPUTS, rng=stream(0))), 2))
     points = points_of(problem, 1)
-    alike(problem.descents(points), one_by_one(problem, points), 1e-9)
-    assert problem.pays_alone
-    assert not problem.course.is_alone
+    computed = Computed((problem,))
+    alike(computed.descents(points), one_by_one(problem, points), 1e-9)
+    assert not computed.alone
+    assert problem.is_shareable
 
 
 def test_the_weight_of_the_likelihood_is_that_of_many_as_well():
     problem = problem_of(seen_of(double(NETS["cnn"].build(INPUTS, rng=stream(0))), 1)).weighted(0.01)
     points = points_of(problem, 3)
-    alike(problem.descents(points), one_by_one(problem, points), 1e-9)
-    assert not torch.allclose(problem.descents(points).losses, problem.weighted(1.0).descents(points).losses, rtol=0.1)
+    alike(Computed((problem,)).descents(points), one_by_one(problem, points), 1e-9)
+    assert not torch.allclose(one_by_one(problem, points).losses, one_by_one(problem.weighted(1.0), points).losses, rtol=0.1)
 
 
 def test_problems_side_by_side_have_labels_of_their_own():
     seen = seen_of(double(NETS["cnn"].build(INPUTS, rng=stream(0))), 2)
     problems = tuple(problem_of(seen, labels=torch.tensor(labels)) for labels in ([0, 1], [1, 0], [4, 2]))
     points = points_of(problems[0], 3)
-    found = SideBySide(problems).descents(points)
+    found = Computed(problems).descents(points)
     for row, problem in enumerate(problems):
         expected = one_by_one(problem, {"x": points["x"][row : row + 1]})
         assert torch.allclose(found.losses[row], expected.losses[0])
@@ -132,9 +135,9 @@ def test_problems_side_by_side_have_labels_of_their_own():
 def test_a_candidate_that_is_no_number_spoils_no_other():
     problem = problem_of(seen_of(double(NETS["cnn"].build(INPUTS, rng=stream(0))), 1))
     points = points_of(problem, 3)
-    expected = problem.descents(points)
+    expected = Computed((problem,)).descents(points)
     points["x"][1] = torch.nan
-    found = problem.descents(points)
+    found = Computed((problem,)).descents(points)
     assert found.losses.isnan().tolist() == [False, True, False]
     assert torch.equal(found.slopes["x"][[0, 2]], expected.slopes["x"][[0, 2]])
 
@@ -145,7 +148,7 @@ def test_updates_of_any_size_are_followed(scale):
     problem = problem_of(seen_of(NETS["cnn"].build(INPUTS, rng=stream(0)), 1, scale=scale))
     plain = problem_of(seen_of(NETS["cnn"].build(INPUTS, rng=stream(0)), 1))
     points = points_of(problem, 3)
-    alike(problem.descents(points), one_by_one(plain, points), 1e-3)
+    alike(Computed((problem,)).descents(points), one_by_one(plain, points), 1e-3)
 
 
 @pytest.mark.parametrize("likelihood", [Gaussian(), Cosine()], ids=["gaussian", "cosine"])
@@ -155,7 +158,7 @@ def test_near_the_truth_no_digit_is_lost(likelihood):
     problem = problem_of(seen_of(model, 1), likelihood, labels=secret.y)
     near = INPUTS.normalize(secret.x) + 1e-4 * torch.randn(4, 1, *INPUTS.shape, generator=stream(1))
     bare = replace(problem, terms=replace(problem.terms, priors=()))
-    found, expected = bare.descents({"x": near}), one_by_one(bare, {"x": near})
+    found, expected = Computed((bare,)).descents({"x": near}), one_by_one(bare, {"x": near})
     assert torch.equal(found.losses, expected.losses)
     assert torch.equal(found.slopes["x"], expected.slopes["x"])
     wide = double(model)
@@ -241,7 +244,7 @@ class Partly(nn.Module):
 @pytest.mark.parametrize("net", [Shared, Elsewhere, Given, Grouped, Gain, OneDimension, Partly])
 @pytest.mark.parametrize("count", [1, 3])
 def test_what_products_cannot_follow_is_right_as_well(net, count, monkeypatch):
-    monkeypatch.setattr("leakgauge.attacks.objective._WORTH", 0)
+    monkeypatch.setattr("leakgauge.attacks.computing._WORTH", 0)
     torch.manual_seed(0)
     made = net()
     model = double(
@@ -249,7 +252,7 @@ def test_what_products_cannot_follow_is_right_as_well(net, count, monkeypatch):
     )
     problem = problem_of(seen_of(model, 2))
     points = points_of(problem, count)
-    alike(problem.descents(points), one_by_one(problem, points), 1e-9)
+    alike(Computed((problem,)).descents(points), one_by_one(problem, points), 1e-9)
     found = products(model, batch_of(6), 3, target(problem.seen.update.delta), {})
     assert found is None, "several candidates share what is not known to be apart"
 
@@ -273,7 +276,7 @@ def test_starts_that_are_searched_together_end_where_they_end_alone(langevin):
     search = Adam(learning_rate=0.05, steps=20, langevin=langevin)
     points = points_of(problem, 3)
     together = search.minimize_each(
-        problem, points, project=problem.project, goal=0.0, rngs=[stream(row) for row in range(3)], tick=no_tick
+        Computed((problem,)), points, project=problem.project, goal=0.0, rngs=[stream(row) for row in range(3)], tick=no_tick
     )
     for row, found in enumerate(together):
         alone = search.minimize(problem, row_of(points, row), project=problem.project, goal=0.0, rng=stream(row), tick=no_tick)
@@ -337,7 +340,7 @@ def test_members_of_a_group_are_computed_together():
 
         def descents(self, points):
             calls.append(len(points["x"]))
-            return problem.descents(points)
+            return Computed((problem,)).descents(points)
 
     starts = [row_of(members, row) for row in range(3)]
     given = {"project": problem.project, "goal": 0.0, "tick": no_tick}
@@ -374,14 +377,15 @@ def always(monkeypatch, tmp_path):
 @pytest.mark.parametrize("likelihood", [Cosine(), Laplace()], ids=["at_once", "alone"])
 def test_a_compiled_step_gives_what_the_step_gives(likelihood, always, monkeypatch):
     problem = problem_of(seen_of(NETS["cnn"].build(INPUTS, rng=stream(0)), 1), likelihood)
+    computed = Computed((problem,))
     for seed in (3, 4):
         points = points_of(problem, 1, seed)
-        alike(problem.descents(points), one_by_one(problem, points), 1e-4)
-    assert len(problem.course.compiled) == 1
-    assert None not in problem.course.compiled.values(), "nothing was compiled"
+        alike(computed.descents(points), one_by_one(problem, points), 1e-4)
+    assert len(computed.compiled) == 1
+    assert None not in computed.compiled.values(), "nothing was compiled"
     other = problem_of(seen_of(NETS["cnn"].build(INPUTS, rng=stream(9)), 1, seed=9), likelihood)
     points = points_of(other, 1)
-    alike(other.descents(points), one_by_one(other, points), 1e-4)
+    alike(Computed((other,)).descents(points), one_by_one(other, points), 1e-4)
 
 
 def test_what_looks_at_numbers_is_not_compiled():
@@ -397,8 +401,9 @@ def test_without_a_compiler_the_step_is_taken_as_it_is(always, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no compiler")))
     problem = problem_of(seen_of(NETS["cnn"].build(INPUTS, rng=stream(0)), 1))
     points = points_of(problem, 1)
-    alike(problem.descents(points), one_by_one(problem, points), 1e-5)
-    assert list(problem.course.compiled.values()) == [None]
+    computed = Computed((problem,))
+    alike(computed.descents(points), one_by_one(problem, points), 1e-5)
+    assert list(computed.compiled.values()) == [None]
 
 
 def test_long_searches_are_compiled_and_short_ones_are_not(monkeypatch):
@@ -412,6 +417,7 @@ def test_long_searches_are_compiled_and_short_ones_are_not(monkeypatch):
 def test_a_ball_is_drawn_anew_in_every_step(always):
     problem = replace(problem_of(seen_of(NETS["cnn"].build(INPUTS, rng=stream(0)), 1)), ball=Ball(samples=2, radius=0.1))
     points = points_of(problem, 1)
-    first, second = problem.descents(points), problem.descents(points)
+    computed = Computed((problem,))
+    first, second = computed.descents(points), computed.descents(points)
     assert not torch.equal(first.losses, second.losses)
-    assert not problem.course.compiled
+    assert not computed.compiled

@@ -10,6 +10,7 @@ from torch import nn
 
 import leakgauge as lg
 from leakgauge.attacks.adam_undone import AdamUndone
+from leakgauge.attacks.computing import Computed
 from leakgauge.attacks.engine.products import products, target
 from leakgauge.attacks.estimating import estimate
 from leakgauge.attacks.ggl import ggl
@@ -160,7 +161,7 @@ def test_what_cannot_be_followed_is_evaluated_one_by_one(net):
     seen = observe(model, batch_of(1), client=FedSGD(), threat=SERVER, rng=stream(0))
     problem = Problem(seen, Terms(Gaussian(), (), OneGradient(), None), Pixels(), torch.tensor([1]), None, stream(0))
     x = torch.randn(3, 1, *INPUTS.shape)
-    assert torch.allclose(problem.each({"x": x}), torch.stack([problem({"x": one}) for one in x]), rtol=1e-4)
+    assert torch.allclose(Computed((problem,)).each({"x": x}), torch.stack([problem({"x": one}) for one in x]), rtol=1e-4)
 
 
 PAPER = (Clipping(norm=0.5), Pruning(share=0.8), Soteria(share=0.6), GaussianNoise(sigma=0.01))
@@ -183,7 +184,7 @@ def test_a_population_has_the_losses_of_its_candidates(victim, likelihood, defen
     problem = Problem(seen, terms, Latent(generator=generator), torch.tensor([2]), None, stream(0))
     points = {"x": torch.randn(5, 1, 6, generator=stream(3))}
     expected = torch.stack([problem({"x": one}) for one in points["x"]]).detach()
-    assert torch.allclose(each(problem, points), expected, rtol=2e-3, atol=1e-4)
+    assert torch.allclose(each(Computed((problem,)), points), expected, rtol=2e-3, atol=1e-4)
     assert expected.std() > 1e-4, "candidates that do not differ would pass as well"
 
 

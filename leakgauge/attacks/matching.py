@@ -33,7 +33,6 @@ from leakgauge.core.abilities import (
     Adjustable,
     Deepening,
     Estimating,
-    Foreseeing,
     Implying,
     Learned,
     Opening,
@@ -203,8 +202,7 @@ class Matching:
         labels, doubts = infer(self.labels, seen, count, rng=fork(rng))
         if self.copies is not None:
             count, labels = count * self.copies.epochs, self.copies.labels(labels, seen, rng=fork(rng))
-        evaluations = self.search.evaluations if isinstance(self.search, Foreseeing) else 0
-        problem = Problem(seen, self.terms, self.space, labels, self.ball, rng, evaluations)
+        problem = Problem(seen, self.terms, self.space, labels, self.ball, rng)
         adjusted = {name: value for part in self._adjustable for name, value in part.unknowns(seen, restart=restart).items()}
 
         def start() -> Point:

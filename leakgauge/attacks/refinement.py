@@ -13,6 +13,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from leakgauge.attacks.computing import Computed
 from leakgauge.attacks.objective import Problem
 from leakgauge.attacks.searches.adam import Adam
 from leakgauge.attacks.spaces.pixels import Pixels
@@ -49,7 +50,7 @@ class Refinement:
                 continue
             problem, x = entered
             later = self.search.minimize(
-                problem,
+                Computed((problem,)),
                 {**point, "x": x},
                 project=problem.project,
                 goal=-math.inf,

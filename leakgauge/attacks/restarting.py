@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 from leakgauge.attacks.annealing import Annealing
+from leakgauge.attacks.computing import Computed
 from leakgauge.attacks.engine.descent import stacked_points
 from leakgauge.attacks.group import GroupConsistency
-from leakgauge.attacks.objective import Problem, SideBySide
-from leakgauge.core.abilities import Concurrent
+from leakgauge.attacks.objective import Problem
+from leakgauge.core.abilities import Concurrent, Foreseeing
 from leakgauge.core.protocols import Found, Point, Search
 from leakgauge.core.types import Rng, Tick
 
@@ -36,15 +37,14 @@ class Searching:
 
     def alone(self, one: Restart, *, goal: float, tick: Tick) -> Found:
         """Return what one search finds."""
-        problem, search = one.problem, self.search
+        given: dict[str, Any] = {"project": one.problem.project, "goal": goal, "rng": one.rng, "tick": tick}
         if self.group is not None:
-            return self.group.minimize(search, problem, one.starts, project=problem.project, goal=goal, rng=one.rng, tick=tick)
-        start = one.starts[0]
+            return self.group.minimize(self.search, self._computed(one.problem), one.starts, **given)
         if self.annealing is not None:
             return self.annealing.minimize(
-                search, problem.weighted, start, project=problem.project, goal=goal, rng=one.rng, tick=tick
+                self.search, lambda weight: self._computed(one.problem.weighted(weight)), one.starts[0], **given
             )
-        return search.minimize(problem, start, project=problem.project, goal=goal, rng=one.rng, tick=tick)
+        return self.search.minimize(self._computed(one.problem), one.starts[0], **given)
 
     def shares(self, one: Restart) -> bool:
         """Return whether all searches can be one: what each is worth depends on its examples alone, and they differ in labels."""
@@ -55,7 +55,10 @@ class Searching:
         """Return what all searches find as one. Raises TypeError for a search that cannot."""
         if not isinstance(self.search, Concurrent):
             raise TypeError(f"{self.search!r} follows one start at a time")
-        objective = SideBySide(tuple(one.problem for one in restarts))
+        objective = self._computed(*(one.problem for one in restarts))
         starts = stacked_points([one.starts[0] for one in restarts])
         rngs = [one.rng for one in restarts]
         return self.search.minimize_each(objective, starts, project=restarts[0].problem.project, goal=goal, rngs=rngs, tick=tick)
+
+    def _computed(self, *problems: Problem) -> Computed:
+        return Computed(problems, self.search.evaluations if isinstance(self.search, Foreseeing) else 0)

@@ -1,0 +1,135 @@
+"""How an objective is computed: candidate by candidate or at once, as it is or compiled. Searches do not know, nor do recipes.
+
+What is chosen follows from counts and not from a clock, so that an audit gives the same numbers twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+from torch import Tensor
+
+from leakgauge.attacks.engine.compiled import Computation, compiled, is_worthwhile
+from leakgauge.attacks.engine.descent import row_of, stacked, together
+from leakgauge.attacks.objective import Problem, losses_of
+from leakgauge.core.abilities import Descents
+from leakgauge.core.autodiff import slopes
+from leakgauge.core.protocols import Point
+
+_AT_ONCE = 16
+"""Examples of a population that run through the network together: more take more memory, and hardly less time."""
+_WORTH = 1_000_000
+"""Numbers of a gradient that need to be spared before products pay for a single candidate (see docs/performance.md)."""
+_DIGITS = 1e-4
+"""The share of a vanishing update's loss below which the difference of gradients itself is taken: products would lose digits."""
+
+
+@final
+@dataclass(frozen=True)
+class Computed:
+    """Problems of one search, which differ by their labels alone, as its objective: each of n stacked points is of one of them.
+
+    Or one problem, of which all points are. `evaluations` are those that the search will ask for, as far as it can say.
+    """
+
+    problems: tuple[Problem, ...]
+    evaluations: int = 0
+    alone: set[int] = field(default_factory=set)
+    """Rows that cannot be computed with others, or came so near to the truth that products would lose digits."""
+    compiled: dict[Hashable, Computation | None] = field(default_factory=dict)
+
+    def __call__(self, point: Point) -> Tensor:
+        """Return the objective of the first problem."""
+        return self.problems[0](point)
+
+    def each(self, points: Point, /) -> Tensor:
+        """Return the objective [n] at each of n points."""
+        return torch.cat([self._each(points, rows) for rows in _parts(range(_count(points)), points)])
+
+    def descents(self, points: Point, /) -> Descents:
+        """Return the objective and its slopes at each of n points."""
+        rows = range(_count(points))
+        found: dict[int, Descents] = {}
+        if self._is_at_once([row for row in rows if row not in self.alone]):
+            for part in _parts([row for row in rows if row not in self.alone], points):
+                found |= self._at_once(points, part)
+        found |= {row: self._alone(points, row) for row in rows if row not in found}
+        return stacked([found[row] for row in rows])
+
+    def _is_at_once(self, rows: Sequence[int]) -> bool:
+        if len(rows) != 1:
+            return len(rows) > 1
+        problem = self._of(rows[0])
+        return problem.is_shareable and (is_worthwhile(self.evaluations) or problem.unwritten >= _WORTH)
+
+    def _of(self, row: int) -> Problem:
+        return self.problems[row if len(self.problems) > 1 else 0]
+
+    def _each(self, points: Point, rows: Sequence[int]) -> Tensor:
+        problems = [self._of(row) for row in rows]
+        found = losses_of(problems, _taken(points, rows))
+        if found is None:
+            return torch.stack([problem(row_of(points, row)) for problem, row in zip(problems, rows, strict=True)])
+        losses, sound = problems[0].weight * found.likelihood + found.prior, found.are_sound.tolist()
+        return torch.stack([losses[at] if sound[at] else problems[at](row_of(points, row)) for at, row in enumerate(rows)])
+
+    def _alone(self, points: Point, row: int) -> Descents:
+        """What is found at one point, by reverse differentiation."""
+        problem, point = self._of(row), row_of(points, row)
+
+        def compute(*values: Tensor) -> tuple[Tensor, ...]:
+            losses, moved = together(problem, dict(zip(point, values, strict=True)))
+            return losses, *moved.values()
+
+        loss, *moved = self._run(compute, point, row, is_fixed=problem.ball is None)
+        return Descents(loss, dict(zip(point, moved, strict=True)))
+
+    def _at_once(self, points: Point, rows: Sequence[int]) -> dict[int, Descents]:
+        """What is found at some of the points through one computation; not at those that have to go alone from now on."""
+        problems, part = [self._of(row) for row in rows], _taken(points, rows)
+
+        def compute(*values: Tensor) -> tuple[Tensor, ...]:
+            with torch.enable_grad():
+                leaves = {name: value.detach().requires_grad_() for name, value in zip(part, values, strict=True)}
+                terms = losses_of(problems, leaves)
+                if terms is None:
+                    return ()
+                losses = problems[0].weight * terms.likelihood + terms.prior
+                moved = slopes(losses.sum(), list(leaves.values()))
+            is_near = terms.likelihood.detach() < _DIGITS * problems[0].vanishing
+            return losses.detach(), is_near | ~terms.are_sound, *moved
+
+        # Which labels go with which row is part of what is compiled, so not for the rows that are left when others go alone.
+        found = self._run(compute, part, tuple(rows), is_fixed=not self.alone)
+        if not found:
+            self.alone.update(rows)
+            return {}
+        losses, apart, *values = found
+        moved = dict(zip(part, values, strict=True))
+        self.alone.update(row for row, is_apart in zip(rows, (apart & losses.isfinite()).tolist(), strict=True) if is_apart)
+        return {row: Descents(losses[at], row_of(moved, at)) for at, row in enumerate(rows) if row not in self.alone}
+
+    def _run(self, compute: Computation, point: Point, key: Hashable, *, is_fixed: bool) -> tuple[Tensor, ...]:
+        """What a computation gives at a point: compiled where the search is long, and it will be asked for again as it is."""
+        arguments = list(point.values())
+        if not is_fixed or not is_worthwhile(self.evaluations):
+            return compute(*arguments)
+        if key not in self.compiled:
+            self.compiled[key] = compiled(compute, arguments)
+        return (self.compiled[key] or compute)(*arguments)
+
+
+def _taken(points: Point, rows: Sequence[int]) -> Point:
+    return {name: value[list(rows)] for name, value in points.items()}
+
+
+def _count(points: Point) -> int:
+    return len(points["x"])
+
+
+def _parts(rows: Sequence[int], points: Point) -> Iterator[Sequence[int]]:
+    size = max(1, _AT_ONCE // points["x"].shape[1])
+    return (rows[start : start + size] for start in range(0, len(rows), size))
