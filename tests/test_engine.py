@@ -121,6 +121,23 @@ def test_the_weight_of_the_likelihood_is_that_of_many_as_well():
     assert not torch.allclose(one_by_one(problem, points).losses, one_by_one(problem.weighted(1.0), points).losses, rtol=0.1)
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.CrossEntropyLoss(reduction="sum"),
+        nn.CrossEntropyLoss(weight=torch.linspace(0.1, 3, 5, dtype=torch.float64)),
+        lambda logits, y: nn.functional.cross_entropy(logits, y) + logits.square().sum(dim=1).max(),
+    ],
+    ids=["sum", "weighted", "largest"],
+)
+def test_each_candidate_has_a_loss_of_its_own_examples(loss):
+    model = replace(double(NETS["cnn"].build(INPUTS, rng=stream(0))), loss=loss)
+    problem = problem_of(seen_of(model, 3))
+    points, computed = points_of(problem, 4), Computed((problem,))
+    alike(computed.descents(points), one_by_one(problem, points), 1e-9)
+    assert not computed.alone
+
+
 def test_problems_side_by_side_have_labels_of_their_own():
     seen = seen_of(double(NETS["cnn"].build(INPUTS, rng=stream(0))), 2)
     problems = tuple(problem_of(seen, labels=torch.tensor(labels)) for labels in ([0, 1], [1, 0], [4, 2]))

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from leakgauge.attacks.copies import EpochCopies
 from leakgauge.attacks.engine.products import Comparing, Products, Shape, Shaping, Target, products
 from leakgauge.core import tree
-from leakgauge.core.abilities import Adjustable
+from leakgauge.core.abilities import Adjustable, Separable
 from leakgauge.core.protocols import Likelihood, Point, Prior, Replay
 from leakgauge.core.types import Batch, Observation, Params
 
@@ -63,11 +63,9 @@ class Terms:
         compared = [one for one in found if one is not None]
         if len(compared) < len(found):
             return None
-        size = len(batch) // candidates
-        each = [batch[row * size : (row + 1) * size] for row in range(candidates)]
         return Losses(
             torch.stack([self.likelihood.compare(one) for one in compared]).sum(dim=0),
-            torch.stack([self._prior(seen, one) for one in each]),
+            self._priors(seen, batch, candidates),
             torch.stack([one.are_sound for one in compared]).all(dim=0),
         )
 
@@ -82,6 +80,18 @@ class Terms:
 
     def _prior(self, seen: Observation, batch: Batch) -> Tensor:
         return torch.stack([batch.x.new_zeros(()), *(prior(batch, seen) for prior in self.priors)]).sum()
+
+    def _priors(self, seen: Observation, batch: Batch, candidates: int) -> Tensor:
+        """The priors' term of each candidate."""
+        size = len(batch) // candidates
+        each = [batch[row : row + size] for row in range(0, len(batch), size)]
+        found = [
+            prior.each(batch, seen).reshape(candidates, size).mean(dim=1)
+            if isinstance(prior, Separable)
+            else torch.stack([prior(one, seen) for one in each])
+            for prior in self.priors
+        ]
+        return torch.stack([batch.x.new_zeros(candidates), *found]).sum(dim=0)
 
     def _products(self, seen: Observation, batch: Batch, candidates: int, aim: Target) -> Products | None:
         shape = self._shape(seen)

@@ -116,16 +116,12 @@ def products(model: Model, batch: Batch, candidates: int, aim: Target, changes: 
         tape = Tape(leaves)
         with tape:
             logits = model.forward({**model.params, **leaves}, model.buffers, batch.x, training=False)
-        parts = [
-            model.loss_of(logits[rows], batch.y[rows]) for rows in torch.arange(len(batch)).reshape(candidates, -1)
-        ]  # a mean over the examples of one candidate, whatever the loss makes of a batch
+        loss = _summed(model, logits, batch, candidates)
         entries = tape.followed
         outs = [entry.out for entry in entries]
         others = {name: value for name, value in leaves.items() if name not in {one for entry in entries for one in entry.names}}
         with guarded("model backward", "mend the network or the loss, which has to be differentiable"):
-            slopes = torch.autograd.grad(
-                torch.stack(parts).sum(), [*outs, *others.values()], create_graph=attached, allow_unused=True
-            )
+            slopes = torch.autograd.grad(loss, [*outs, *others.values()], create_graph=attached, allow_unused=True)
     rest = {name: slope for name, slope in zip(others, slopes[len(outs) :], strict=True) if slope is not None}
     if rest and candidates > 1:
         return None
@@ -145,6 +141,15 @@ def products(model: Model, batch: Batch, candidates: int, aim: Target, changes: 
         aim.squares,
         aim.unit,
     )
+
+
+def _summed(model: Model, logits: Tensor, batch: Batch, candidates: int) -> Tensor:
+    """The sum of the losses of all candidates, each of which is a loss of its own examples."""
+    own, whole = model.factor(len(batch) // candidates), model.factor(len(batch))
+    if own is not None and whole is not None and not batch.y.is_floating_point():  # a mean or a sum of examples, as was tried
+        return own * candidates / whole * model.loss_of(logits, batch.y)
+    parts = [model.loss_of(logits[rows], batch.y[rows]) for rows in torch.arange(len(batch)).reshape(candidates, -1)]
+    return torch.stack(parts).sum()
 
 
 def unwritten(model: Model, batch: Batch) -> int:

@@ -21,7 +21,12 @@ class TotalVariation:
     weight: NonNegative = 0.1
 
     def __call__(self, batch: Batch, seen: Observation, /) -> Tensor:
-        """Return the weighted variation of the images."""
+        """Return the weighted variation of the images, their mean."""
+        return self.each(batch, seen).mean()
+
+    def each(self, batch: Batch, seen: Observation, /) -> Tensor:
+        """Return the weighted variation of each image, [n]."""
         pixels = seen.model.inputs.normalize(batch.x)
         sides = [side for side in range(pixels.dim() - 1, 1, -1) if pixels.shape[side] > 1]
-        return self.weight * sum((pixels.diff(dim=side).abs().mean() for side in sides), start=0 * pixels.sum())
+        nothing = 0 * pixels.flatten(1).sum(dim=1)
+        return self.weight * sum((pixels.diff(dim=side).abs().flatten(1).mean(dim=1) for side in sides), start=nothing)

@@ -27,6 +27,7 @@ from leakgauge.core.abilities.parts import (
     Foreseeing,
     Implying,
     Opening,
+    Separable,
     Uncovering,
 )
 from leakgauge.core.abilities.spaces import Conditional, Deepening, Generative, conditioned
@@ -61,6 +62,7 @@ __all__ = [
     "Opening",
     "Owning",
     "ROUNDS",
+    "Separable",
     "Trains",
     "Transforming",
     "Uncovering",

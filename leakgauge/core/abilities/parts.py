@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor
 
 from leakgauge.core.protocols import Found, Likelihood, Objective, Point, Replay
-from leakgauge.core.types import Observation, Params, Rng, Tick
+from leakgauge.core.types import Batch, Observation, Params, Rng, Tick
 
 
 class Believed(NamedTuple):
@@ -107,6 +107,15 @@ class Concurrent(Protocol):
         tick: Tick,
     ) -> list[Found]:
         """Return what `minimize` finds from each of n starts, whose tensors are stacked; all end where one reaches the goal."""
+        ...
+
+
+@runtime_checkable
+class Separable(Protocol):
+    """A prior that is a mean over examples."""
+
+    def each(self, batch: Batch, seen: Observation, /) -> Tensor:
+        """Return -log p of each example [n], up to a constant: their mean is the prior of the batch."""
         ...
 
 
