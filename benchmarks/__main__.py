@@ -22,6 +22,7 @@ NAMES = (
     "analytic",
     "dlg",
     "step",
+    "restarts",
     "candidates",
     "federating",
     "lock_theory",
