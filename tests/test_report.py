@@ -13,6 +13,7 @@ import jsonschema
 import numpy as np
 import pytest
 import yaml
+from pydantic import TypeAdapter
 from samples import failed, record, trial
 from samples import images as tensors
 from skimage import data
@@ -23,6 +24,7 @@ from leakgauge.core.threat import NAMED
 from leakgauge.core.types import Capability
 from leakgauge.report import Audited, fragment, json_schema, render, words, write_report
 from leakgauge.report.chart import psnr_chart
+from leakgauge.report.files import MANY, Document, json_parts
 from leakgauge.report.gallery import gallery
 from leakgauge.report.markdown import to_markdown
 from leakgauge.report.numbers import duration, number, p_value, significant, summary
@@ -544,6 +546,13 @@ def test_what_cannot_tell_is_never_summed_up_as_no_leak(outcomes, headline):
     assert "No leak found in 1 of 2 audits, the others cannot tell" in unfinished
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_records_are_written_one_by_one_as_they_are_all_together(count):
+    records = [record(f"a{number}", name='in "quotes"\nand\\lines, ü') for number in range(count)]
+    whole = TypeAdapter(Document).dump_json(Document(tuple(records)), indent=2) + b"\n"
+    assert b"".join(json_parts(records)) == whole
+
+
 def test_files_are_written_and_follow_the_schema(tmp_path):
     store = Store(tmp_path)
     store.save(record("aa11"), tensors())
@@ -620,7 +629,6 @@ def many(root, count):
 
 
 def test_many_audits_have_an_overview_and_a_page_each(tmp_path):
-    from leakgauge.report.files import MANY
 
     store = many(tmp_path, MANY + 2)
     page = write_report(tmp_path)
@@ -639,7 +647,6 @@ def test_many_audits_have_an_overview_and_a_page_each(tmp_path):
 
 
 def test_of_many_audits_those_that_are_new_or_changed_get_a_page(tmp_path):
-    from leakgauge.report.files import MANY
 
     store = many(tmp_path, MANY + 1)
     write_report(tmp_path)
@@ -656,7 +663,6 @@ def test_of_many_audits_those_that_are_new_or_changed_get_a_page(tmp_path):
 
 
 def test_many_redacted_or_rescored_audits_have_folders_of_their_own(tmp_path):
-    from leakgauge.report.files import MANY
     from leakgauge.results.rescoring import Rescoring
 
     many(tmp_path, MANY + 1)

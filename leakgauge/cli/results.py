@@ -36,7 +36,7 @@ def report(
 ) -> None:
     """Write report.html and audit.json for all audits in a folder."""
     from leakgauge.cli import screen
-    from leakgauge.core.private import write_private
+    from leakgauge.core.private import write_open, write_private
     from leakgauge.report import audits_of, render_models, to_markdown, write_report
     from leakgauge.results.rescoring import rescoring
     from leakgauge.results.store import Store
@@ -46,7 +46,7 @@ def report(
     screen.say(f"Report: {write_report(folder, to=to, is_redacted=redacted, by=by)}")
     audits = audits_of(folder, is_redacted=redacted, by=by)
     if models is not None:
-        (Path.write_bytes if redacted else write_private)(models, render_models(audits, is_redacted=redacted).encode())
+        (write_open if redacted else write_private)(models, [render_models(audits, is_redacted=redacted).encode()])
         screen.say(f"Models: {models}")
     if markdown is not None:
         markdown.write_text(to_markdown(audits), encoding="utf-8")

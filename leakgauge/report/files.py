@@ -6,6 +6,7 @@ Of more than a few dozen audits, `report.html` is an overview, and each has a pa
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from pydantic import TypeAdapter
 
 from leakgauge.auditing.record import SCHEMA_VERSION, Record
 from leakgauge.core.errors import UsageError
-from leakgauge.core.private import FOLDER, write_private
+from leakgauge.core.private import FOLDER, write_open, write_private
 from leakgauge.report.page import render, render_overview
 from leakgauge.report.redaction import redacted_record
 from leakgauge.report.view import Audited
@@ -48,25 +49,25 @@ def write_report(root: Path, *, to: Path | None = None, is_redacted: bool = Fals
     records = sorted(map(partial(_changed, is_redacted=is_redacted, by=by), store.records()), key=_by_name)
     stem = "-".join([*(["rescored"] if by else []), *(["redacted"] if is_redacted else [])])
     page, document = folder / f"{stem or 'report'}.html", folder / f"{stem or 'audit'}.json"
-    write = Path.write_bytes if is_redacted else write_private
+    write = write_open if is_redacted else write_private
 
     def shown(record: Record) -> Audited:
         return Audited(record, {} if is_redacted else store.images(record.key))
 
     try:
         folder.mkdir(FOLDER, parents=True, exist_ok=True)
-        write(document, to_json(records))
+        write(document, json_parts(records))
         if len(records) <= MANY:
-            write(page, render([shown(record) for record in records], is_redacted=is_redacted).encode())
+            write(page, [render([shown(record) for record in records], is_redacted=is_redacted).encode()])
             return page
         pages = folder / (stem or "audits")
         pages.mkdir(FOLDER, exist_ok=True)
         links = [f"{pages.name}/{record.key}.html" for record in records]
-        write(page, render_overview(records, links, is_redacted=is_redacted).encode())
+        write(page, [render_overview(records, links, is_redacted=is_redacted).encode()])
         for record, link in zip(records, links, strict=True):
             mark = _mark(record)
             if not _ends_with(folder / link, mark):  # a sweep that goes on makes the new pages alone
-                write(folder / link, render([shown(record)], is_redacted=is_redacted).encode() + mark)
+                write(folder / link, [render([shown(record)], is_redacted=is_redacted).encode(), mark])
     except OSError as error:
         raise UsageError(
             f"report: cannot be written to {str(folder)!r} ({error.strerror}), expected a folder of yours; choose one with --to"
@@ -103,9 +104,16 @@ def _ends_with(page: Path, mark: bytes) -> bool:
         return False
 
 
-def to_json(records: list[Record]) -> bytes:
-    """Records as one JSON document that follows `json_schema()`."""
-    return _adapter().dump_json(Document(tuple(records)), indent=2) + b"\n"
+def json_parts(records: Iterable[Record]) -> Iterator[bytes]:
+    """Records as one JSON document that follows `json_schema()`, piece by piece: thousands of them would fill the memory."""
+    whole = _adapter().dump_json(Document(()), indent=2)
+    before, after = whole.split(b"[]", 1)
+    separator = b"["
+    yield before
+    for record in records:
+        yield separator + b"\n    " + adapter().dump_json(record, indent=2).replace(b"\n", b"\n    ")
+        separator = b","
+    yield (b"[]" if separator == b"[" else b"\n  ]") + after + b"\n"
 
 
 def json_schema() -> dict[str, Any]:
