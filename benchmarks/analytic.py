@@ -8,8 +8,8 @@ from functools import partial
 from benchmarks.cases import Settings, case, psnr
 from benchmarks.results import Results, Shown, Values
 from leakgauge.attacks.analytic import Analytic
+from leakgauge.core.capabilities import SERVER
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import SERVER
 from leakgauge.core.types import no_tick
 from leakgauge.victims.mlp import MLP
 

@@ -18,8 +18,8 @@ from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.spaces.pixels import Pixels
 from leakgauge.attacks.terms import Terms
 from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.capabilities import INFORMED
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import INFORMED
 from leakgauge.core.types import Batch
 
 POPULATION, TURNS = 50, 5

@@ -10,8 +10,8 @@ from benchmarks.cases import Settings, case, psnr
 from benchmarks.results import Results, Shown, Values
 from leakgauge.attacks.dlg import dlg
 from leakgauge.attacks.searches.lbfgs import LBFGS
+from leakgauge.core.capabilities import SERVER
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import SERVER
 from leakgauge.core.types import no_tick
 from leakgauge.victims.lenet import LeNet
 

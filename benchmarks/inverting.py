@@ -11,8 +11,8 @@ from benchmarks.peer import InvertingGradients, equal_variation
 from benchmarks.results import Results, Shown, Values
 from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.matching import Matching
+from leakgauge.core.capabilities import INFORMED
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import INFORMED
 from leakgauge.core.types import Batch, no_tick
 
 PACKAGES = ("leakgauge", "breaching")

@@ -22,10 +22,11 @@ from leakgauge.auditing.judging import label_accuracy
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.core import tree
+from leakgauge.core.capabilities import WEIGHTS
 from leakgauge.core.errors import OutOfScope
 from leakgauge.core.protocols import Labels, Pool, Victim
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import WEIGHTS, observe
+from leakgauge.core.threat import observe
 from leakgauge.core.types import Batch, Inputs, Model, Observation, Rng
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.lenet import LeNet

@@ -15,8 +15,8 @@ from leakgauge.attacks.computing import Computed
 from leakgauge.attacks.engine.descent import one_by_one
 from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.objective import Problem
+from leakgauge.core.capabilities import INFORMED
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import INFORMED
 
 RESTARTS, TURNS = 8, 8
 GOALS = {"LeNet": 0.3, "ResNet-18": 0.45}

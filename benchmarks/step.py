@@ -17,9 +17,9 @@ from benchmarks.results import Results, Shown, Values
 from leakgauge.attacks.computing import Computed
 from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.objective import Problem
+from leakgauge.core.capabilities import INFORMED
 from leakgauge.core.protocols import Victim
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import INFORMED
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.resnet import resnet18

@@ -20,10 +20,10 @@ from leakgauge.auditing.pipeline import run as audit
 from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.core import tree
+from leakgauge.core.capabilities import ADAPTIVE, SERVER
 from leakgauge.core.protocols import Attack, Pool
 from leakgauge.core.rng import normal_like, stream
 from leakgauge.core.statistics import wilson
-from leakgauge.core.threat import ADAPTIVE, SERVER
 from leakgauge.core.types import Batch, Capability, Client, Inputs, Model, Rng, ThreatModel, Update
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.noise import GaussianNoise

@@ -17,10 +17,11 @@ from leakgauge.auditing.plan import Criteria, Plan, Scene
 from leakgauge.auditing.record import Record, Verdict
 from leakgauge.auditing.rounds import Rounds
 from leakgauge.auditing.unjudged import Sent, run_unjudged
+from leakgauge.core.capabilities import threat_named
 from leakgauge.core.devices import device_named
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Attack, Client, Defense
-from leakgauge.core.threat import copies, threat_named
+from leakgauge.core.threat import copies
 from leakgauge.core.types import Batch, Capability, Inputs, Loss, Model, ThreatModel, Tick, Update, no_tick
 from leakgauge.live import Examples, as_precise, batch_of, check, model_of, recorded
 from leakgauge.spec import DEFAULTS, build

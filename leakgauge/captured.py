@@ -16,10 +16,10 @@ from leakgauge.auditing.plan import Criteria
 from leakgauge.capture import Capture, Manifest, model_before, named, update_of
 from leakgauge.core.accounting import composed
 from leakgauge.core.adopting import adopted
+from leakgauge.core.capabilities import threat_named
 from leakgauge.core.errors import MissingExtra, UsageError
 from leakgauge.core.protocols import Pool
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import threat_named
 from leakgauge.core.types import Capability, Inputs, Model, ThreatModel, Tick, Update, no_tick
 from leakgauge.live import outputs
 from leakgauge.spec import build

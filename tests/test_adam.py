@@ -16,8 +16,9 @@ from leakgauge.attacks.searches.adam import Adam as SearchAdam
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.optimizers.adam import Adam
 from leakgauge.core import tree
+from leakgauge.core.capabilities import INFORMED
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import INFORMED, observe
+from leakgauge.core.threat import observe
 from leakgauge.core.types import Batch, no_tick
 from leakgauge.data.photographs import Photographs
 from leakgauge.testing import sample

@@ -11,9 +11,9 @@ from torch import nn
 import leakgauge as lg
 from leakgauge.attacks.analytic import Analytic
 from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.core.capabilities import SERVER
 from leakgauge.core.errors import UsageError
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import SERVER
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.results.store import Store

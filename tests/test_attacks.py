@@ -51,10 +51,11 @@ from leakgauge.clients.optimizers.adam import Adam, adamw
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.core.abilities import Diagnosable, Informable
 from leakgauge.core.algorithm import Count, algorithm
+from leakgauge.core.capabilities import ADAPTIVE, EAVESDROPPER, INFORMED, SERVER
 from leakgauge.core.errors import OutOfScope, UsageError
 from leakgauge.core.protocols import Found
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import ADAPTIVE, EAVESDROPPER, INFORMED, SERVER, observe, observe_update, protect
+from leakgauge.core.threat import observe, observe_update, protect
 from leakgauge.core.types import Batch, Capability, Status, ThreatModel, no_tick
 from leakgauge.data.faces import Faces
 from leakgauge.data.photographs import Photographs

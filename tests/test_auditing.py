@@ -23,9 +23,9 @@ from leakgauge.auditing.verdict import decide, leakage, recovered_examples
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.core.capabilities import ADAPTIVE, INFORMED, SERVER
 from leakgauge.core.errors import OutOfScope, UsageError
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import ADAPTIVE, INFORMED, SERVER
 from leakgauge.core.types import Batch, Reconstruction, Status
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.ats import ATS

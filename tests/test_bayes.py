@@ -27,10 +27,11 @@ from leakgauge.attacks.spaces.pixels import Pixels
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.core import tree
 from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.capabilities import ADAPTIVE
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Found
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import ADAPTIVE, observe
+from leakgauge.core.threat import observe
 from leakgauge.core.types import Batch, Inputs, Model, no_tick
 from leakgauge.defenses.noise import GaussianNoise, LaplaceNoise
 from leakgauge.testing import sample

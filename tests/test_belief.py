@@ -21,10 +21,11 @@ from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.core import tree
 from leakgauge.core.belief import certain, peeled
+from leakgauge.core.capabilities import ADAPTIVE, INFORMED
 from leakgauge.core.errors import OutOfScope
 from leakgauge.core.noise import Censored, Dropped, Laplacian, Laplacians, Normal, Rounded, Signed, with_laplace, with_normal
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import ADAPTIVE, INFORMED, observe, protect
+from leakgauge.core.threat import observe, protect
 from leakgauge.core.types import Batch, Inputs, Update, no_tick
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.ats import ATS

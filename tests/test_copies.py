@@ -20,10 +20,10 @@ from leakgauge.auditing.rounds import Rounds, observe_rounds
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.core import tree
+from leakgauge.core.capabilities import INFORMED
 from leakgauge.core.errors import OutOfScope, UsageError
 from leakgauge.core.protocols import Found
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import INFORMED
 from leakgauge.core.types import Batch, no_tick
 from leakgauge.metrics.psnr import PSNR
 from leakgauge.testing import sample

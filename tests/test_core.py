@@ -10,10 +10,10 @@ from torch import nn
 
 from leakgauge.core import anatomy, tree
 from leakgauge.core.autodiff import is_replayed, loss_gradient
+from leakgauge.core.capabilities import EAVESDROPPER, SERVER
 from leakgauge.core.errors import LeakgaugeError, MissingExtra, OutOfScope, UsageError, suggestion
 from leakgauge.core.protocols import Pool
 from leakgauge.core.rng import fork, normal_like, stream, uniform
-from leakgauge.core.threat import EAVESDROPPER, SERVER
 from leakgauge.core.types import Batch, Capability, Inputs, Model, Observation, ThreatModel, Update, part_of
 from leakgauge.testing import sample
 from leakgauge.victims.resnet import ResNet

@@ -25,8 +25,8 @@ from leakgauge.auditing.rounds import Rounds
 from leakgauge.auditing.training import Training
 from leakgauge.cli import app
 from leakgauge.core import registry
+from leakgauge.core.capabilities import NAMED
 from leakgauge.core.reading import read_yaml
-from leakgauge.core.threat import NAMED
 from leakgauge.core.types import Capability
 from leakgauge.frontier import document as frontier
 from leakgauge.results.gate import Policy, load_policy

@@ -26,8 +26,9 @@ from leakgauge.attacks.searches.adam import Adam
 from leakgauge.attacks.spaces.pixels import Pixels
 from leakgauge.attacks.terms import Terms
 from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.core.capabilities import INFORMED
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import INFORMED, observe
+from leakgauge.core.threat import observe
 from leakgauge.core.types import Batch, Inputs, Model, Update, no_tick
 from leakgauge.victims.cnn import CNN
 from leakgauge.victims.convnet import ConvNet

@@ -37,9 +37,10 @@ from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.core import tree
 from leakgauge.core.abilities import Adjustable, Diagnosable
 from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.capabilities import INFORMED, WEIGHTS
 from leakgauge.core.protocols import Found
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import INFORMED, WEIGHTS, observe_update
+from leakgauge.core.threat import observe_update
 from leakgauge.core.types import Batch, Update, no_tick
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.partial_sharing import PartialSharing

@@ -34,9 +34,10 @@ from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.adam import Adam
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.core import tree
+from leakgauge.core.capabilities import ADAPTIVE, INFORMED, NAMED, SERVER
 from leakgauge.core.errors import OutOfScope, UsageError
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import ADAPTIVE, INFORMED, NAMED, SERVER, observe
+from leakgauge.core.threat import observe
 from leakgauge.core.types import Batch, Capability, Inputs, Reconstruction, no_tick
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.noise import GaussianNoise

@@ -36,9 +36,10 @@ from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.core import tree
 from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.capabilities import INFORMED, SERVER
 from leakgauge.core.errors import OutOfScope, UsageError
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import INFORMED, SERVER, observe, observe_update
+from leakgauge.core.threat import observe, observe_update
 from leakgauge.core.types import Batch, Inputs, Model, no_tick
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.clipping import Clipping

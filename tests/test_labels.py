@@ -29,9 +29,9 @@ from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.adam import Adam
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.core import tree
+from leakgauge.core.capabilities import EAVESDROPPER, SERVER, WEIGHTS
 from leakgauge.core.errors import OutOfScope, UsageError
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import EAVESDROPPER, SERVER, WEIGHTS
 from leakgauge.core.types import Batch, Inputs, ThreatModel, no_tick
 from leakgauge.testing import sample
 from leakgauge.victims.convnet import ConvNet

@@ -29,10 +29,11 @@ from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.auditing.training import Training, train
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.core.capabilities import ADAPTIVE, INFORMED
 from leakgauge.core.errors import UsageError
 from leakgauge.core.lock import Factors, factors, locks, opened, private
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import ADAPTIVE, INFORMED, observe
+from leakgauge.core.threat import observe
 from leakgauge.core.types import Batch, Capability, Inputs
 from leakgauge.defenses.key_lock import KeyLock
 from leakgauge.metrics.psnr import PSNR

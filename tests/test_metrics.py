@@ -22,9 +22,9 @@ from leakgauge.attacks.floors import MeanImage
 from leakgauge.auditing.pipeline import run
 from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.core.capabilities import SERVER
 from leakgauge.core.errors import MissingExtra, OutOfScope, UsageError
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import SERVER
 from leakgauge.metrics import conventions, lpips
 from leakgauge.metrics.affine import Affine, fit
 from leakgauge.metrics.lpips import LPIPS

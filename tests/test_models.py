@@ -12,8 +12,8 @@ from torch.nn import functional as F  # noqa: N812
 import leakgauge as lg
 from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.core.algorithm import algorithm
+from leakgauge.core.capabilities import SERVER
 from leakgauge.core.intake import taken_in
-from leakgauge.core.threat import SERVER
 from leakgauge.core.types import Batch, Model, Observation, Update
 from leakgauge.data.photographs import Photographs
 

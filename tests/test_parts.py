@@ -33,9 +33,10 @@ from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers import adam as local_adam
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.core import tree
+from leakgauge.core.capabilities import EAVESDROPPER, INFORMED, SERVER
 from leakgauge.core.errors import OutOfScope, UsageError
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import EAVESDROPPER, INFORMED, SERVER, observe
+from leakgauge.core.threat import observe
 from leakgauge.core.types import Batch, Inputs, Model, Status, no_tick
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.testing import sample

@@ -20,7 +20,7 @@ from skimage import data
 from skimage.transform import resize
 
 from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, Setting, Trial, Verdict
-from leakgauge.core.threat import NAMED
+from leakgauge.core.capabilities import NAMED
 from leakgauge.core.types import Capability
 from leakgauge.report import Audited, fragment, json_schema, render, words, write_report
 from leakgauge.report.chart import psnr_chart
@@ -544,6 +544,12 @@ def test_what_cannot_tell_is_never_summed_up_as_no_leak(outcomes, headline):
     assert headline in page
     unfinished = Page(render([Audited(record("aa", "no leak found by these attacks"), {}), Audited(failed("bb"), {})])).text
     assert "No leak found in 1 of 2 audits, the others cannot tell" in unfinished
+
+
+def test_a_report_takes_no_torch():
+    """It would take two seconds, and a third of the memory that an overview of ten thousand audits may have."""
+    code = "import sys, leakgauge.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

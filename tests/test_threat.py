@@ -13,20 +13,10 @@ from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.adam import Adam
 from leakgauge.clients.optimizers.sgd import SGD
+from leakgauge.core.capabilities import ADAPTIVE, EAVESDROPPER, INFORMED, NAMED, SERVER, require, threat_named
 from leakgauge.core.errors import UsageError
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import (
-    ADAPTIVE,
-    EAVESDROPPER,
-    INFORMED,
-    NAMED,
-    SERVER,
-    observe,
-    observe_update,
-    protect,
-    require,
-    threat_named,
-)
+from leakgauge.core.threat import observe, observe_update, protect
 from leakgauge.core.types import Batch, Capability, ThreatModel, Update, no_tick
 from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.noise import GaussianNoise

@@ -33,9 +33,10 @@ from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.core.algorithm import algorithm
+from leakgauge.core.capabilities import EAVESDROPPER, INFORMED, NAMED, SERVER, WEIGHTS
 from leakgauge.core.errors import OutOfScope, UsageError
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import EAVESDROPPER, INFORMED, NAMED, SERVER, WEIGHTS, observe, observe_update, protect
+from leakgauge.core.threat import observe, observe_update, protect
 from leakgauge.core.types import Batch, Capability, Inputs, Model, Reconstruction, Update, no_tick
 from leakgauge.data.photographs import Photographs
 from leakgauge.defenses.clipping import Clipping

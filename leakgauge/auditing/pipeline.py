@@ -20,8 +20,8 @@ from leakgauge.auditing.scoring import lineup_of, scored
 from leakgauge.auditing.setting import setting_of
 from leakgauge.auditing.trials import run_more, run_trials
 from leakgauge.auditing.verdict import decide
+from leakgauge.core.capabilities import require
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import require
 from leakgauge.core.types import Capability, Tick, no_tick, part_of
 
 

@@ -16,10 +16,11 @@ from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR
 from leakgauge.auditing.rounds import observe_rounds
 from leakgauge.core.abilities import Informable
+from leakgauge.core.capabilities import ADAPTIVE
 from leakgauge.core.errors import OutOfScope
 from leakgauge.core.protocols import Attack, Defense
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import ADAPTIVE, observe_update, protect
+from leakgauge.core.threat import observe_update, protect
 from leakgauge.core.types import Batch, Capability, Observation, Reconstruction, ThreatModel, Tick, part_of
 
 

@@ -25,8 +25,9 @@ from leakgauge.auditing.trials import attempted, try_on
 from leakgauge.auditing.verdict import recovered_examples
 from leakgauge.core import tree
 from leakgauge.core.abilities import Diagnosable, used_by
+from leakgauge.core.capabilities import require
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import observe_update, protect, require
+from leakgauge.core.threat import observe_update, protect
 from leakgauge.core.types import Batch, Capability, Model, Observation, Reconstruction, ThreatModel, Tick, Update, no_tick, part_of
 
 

@@ -1,4 +1,4 @@
-"""Threat models, and the one door between the secret and the adversary: `observe`."""
+"""The one door between the secret and the adversary, `observe`, which opens as far as a threat model says."""
 
 from __future__ import annotations
 
@@ -14,37 +14,6 @@ from leakgauge.core.errors import UsageError, suggestion
 from leakgauge.core.isolation import isolated
 from leakgauge.core.protocols import Defense
 from leakgauge.core.types import Batch, Capability, Client, Model, Observation, Params, Rng, ThreatModel, Update
-
-EAVESDROPPER = ThreatModel("eavesdropper", frozenset())
-"""Sees the model and the update, and nothing else."""
-WEIGHTS = ThreatModel("weights", frozenset({Capability.COUNT}))
-"""Sees weights before and after local training and the number of examples: neither the learning rate nor how it was trained."""
-SERVER = ThreatModel("server", frozenset({Capability.COUNT, Capability.PROCEDURE, Capability.SCALE}))
-"""An honest but curious server: it also set the training procedure and is told how many examples were used."""
-INFORMED = ThreatModel("informed", SERVER.grants | {Capability.LABELS, Capability.BUFFERS, Capability.PUBLIC_DATA})
-"""A server that also knows the labels, receives BatchNorm statistics and holds data of the same kind."""
-ADAPTIVE = ThreatModel("adaptive", INFORMED.grants | {Capability.DEFENSE})
-"""Knows the defense as well, with its parameters: the adversary that a defense must be judged by."""
-
-NAMED = {threat.name: threat for threat in (EAVESDROPPER, WEIGHTS, SERVER, INFORMED, ADAPTIVE)}
-
-
-def threat_named(name: str) -> ThreatModel:
-    """Return a named threat model. Raises UsageError for an unknown name."""
-    if name not in NAMED:
-        raise UsageError(f"threat: got {name!r}, {suggestion(name, NAMED)}")
-    return NAMED[name]
-
-
-def require(needs: frozenset[Capability], threat: ThreatModel, who: str) -> None:
-    """Raise UsageError if `who` needs a capability that the threat model does not grant."""
-    missing = sorted(needs - threat.grants)
-    if missing:
-        enough = [name for name, other in NAMED.items() if needs <= other.grants]
-        raise UsageError(
-            f"threat: {threat.name!r} does not grant {', '.join(missing)}, which {who} needs; "
-            f"choose {' or '.join(enough) or 'a wider threat model'}, or another attack"
-        )
 
 
 def copies(x: Tensor, secret: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from leakgauge.core.capabilities import Capability as Capability
+from leakgauge.core.capabilities import ThreatModel as ThreatModel
 from leakgauge.core.errors import UsageError
 from leakgauge.core.guarding import guarded, told
 from leakgauge.core.outputs import logits_in
@@ -198,37 +200,6 @@ class Client(Protocol):
     def __call__(self, model: Model, batch: Batch, /, *, rng: Rng | None = None) -> Update:
         """Return the update that these examples produce."""
         ...
-
-
-class Capability(StrEnum):
-    """One thing that an adversary may know or do. The update and the model are always seen."""
-
-    LABELS = "labels"
-    """the multiset of true labels, in no particular order"""
-    COUNT = "count"
-    """how many examples are behind the update"""
-    PROCEDURE = "procedure"
-    """how the client trains: local optimizer, steps, batch size, BatchNorm mode"""
-    SCALE = "scale"
-    """the factor between the update and a mean gradient"""
-    DEFENSE = "defense"
-    """which defense was applied, with its parameters"""
-    BUFFERS = "buffers"
-    """the BatchNorm statistics that the client sends along"""
-    PUBLIC_DATA = "public_data"
-    """other examples of the same distribution"""
-
-
-@final
-@dataclass(frozen=True)
-class ThreatModel:
-    """A named set of capabilities."""
-
-    name: str
-    grants: frozenset[Capability]
-
-    def __contains__(self, capability: Capability) -> bool:
-        return capability in self.grants
 
 
 @final

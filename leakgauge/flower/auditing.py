@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from leakgauge.api import Config
 from leakgauge.capture.files import Capture, named, private
 from leakgauge.captured import Given, attack
+from leakgauge.core.capabilities import threat_named
 from leakgauge.core.errors import UsageError, suggestion
 from leakgauge.core.reading import read_yaml
-from leakgauge.core.threat import threat_named
 from leakgauge.core.types import Batch, Params
 from leakgauge.flower.arrays import record_of
 from leakgauge.flower.defending import Mod, configured, defended

@@ -10,10 +10,10 @@ from typing import final
 
 from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR, Record, Setting
 from leakgauge.auditing.verdict import leakage
+from leakgauge.core.capabilities import NAMED
 from leakgauge.core.phrasing import phrase
 from leakgauge.core.registry import code_in, entries
 from leakgauge.core.statistics import wilson
-from leakgauge.core.threat import NAMED
 from leakgauge.report import words
 from leakgauge.report.numbers import p_value, plural, present, share
 from leakgauge.report.overview import Overview, overview

@@ -10,9 +10,9 @@ from typing import Any, final
 import yaml
 
 from leakgauge.auditing.record import ATTACK, Outcome, Record, Setting
+from leakgauge.core.capabilities import NAMED
 from leakgauge.core.phrasing import phrase
 from leakgauge.core.registry import code_in
-from leakgauge.core.threat import NAMED
 from leakgauge.report import words
 from leakgauge.report.chart import psnr_chart
 from leakgauge.report.gallery import Gallery, gallery

@@ -13,10 +13,10 @@ from leakgauge.auditing.plan import CONTROLS, Control, Criteria
 from leakgauge.auditing.rounds import Rounds
 from leakgauge.auditing.training import Training
 from leakgauge.core.algorithm import Count, NonNegativeInt, algorithm
+from leakgauge.core.capabilities import NAMED, require, threat_named
 from leakgauge.core.errors import UsageError
 from leakgauge.core.protocols import Attack, Client, Data, Defense, Metric, Victim
 from leakgauge.core.reading import override, read_file, read_mapping
-from leakgauge.core.threat import NAMED, require, threat_named
 from leakgauge.core.types import ThreatModel
 from leakgauge.spec.building import resolve
 from leakgauge.spec.describing import describe_value

@@ -7,8 +7,8 @@ from inspect import getdoc
 from typing import Annotated, Any, get_args, get_origin
 
 from leakgauge.core import registry
+from leakgauge.core.capabilities import NAMED
 from leakgauge.core.errors import UsageError
-from leakgauge.core.threat import NAMED
 from leakgauge.spec.describing import describe_value
 from leakgauge.spec.document import DEFAULTS, Parts
 from leakgauge.spec.parameters import Parameter, adapter, family_of, holds_parts, parameters, without_none

@@ -8,9 +8,10 @@ from typing import final
 
 import torch
 
+from leakgauge.core.capabilities import ADAPTIVE
 from leakgauge.core.protocols import Defense, Victim
 from leakgauge.core.rng import stream
-from leakgauge.core.threat import ADAPTIVE, observe
+from leakgauge.core.threat import observe
 from leakgauge.core.types import Batch, Client, Inputs, Model, Observation, ThreatModel
 from leakgauge.victims.resnet import ResNet
 
