@@ -30,6 +30,7 @@ NAMES = (
     "foreign",
     "capturing",
     "sweeping",
+    "folders",
     "surviving",
     "racing",
     "inverting",

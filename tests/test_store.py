@@ -78,6 +78,19 @@ def test_keys_pass_over_what_is_no_audit(store):
     assert [read.key for read in store.records()] == ["a1", "b2"]
 
 
+def test_what_is_equal_in_many_records_is_there_once(store):
+    specs = [{"attack": {"name": "dlg", "steps": steps}, "seed": 1} for steps in (5, 5, 5.0, True)]
+    for number, spec in enumerate(specs):
+        store.save(failed(f"a{number}"))
+        store.save(replace(record(f"b{number}"), spec=spec), images())
+    found = {one.key: one for one in store.records()}
+    assert [found[f"b{number}"].spec for number in range(4)] == specs
+    assert [type(found[f"b{number}"].spec["attack"]["steps"]) for number in range(4)] == [int, int, float, bool]
+    attacks = [found[f"b{number}"].spec["attack"] for number in range(4)]
+    assert attacks[0] is attacks[1]
+    assert len({id(one) for one in attacks}) == 3
+
+
 @pytest.mark.parametrize(
     ("made", "done"),
     [

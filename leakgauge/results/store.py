@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import marshal
 import os
 import shutil
 import tempfile
@@ -18,9 +19,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,8 +76,13 @@ class Store:
         return sorted(path.name for path in folders if (path / RECORD).exists() or (path / TENSORS).exists())
 
     def records(self) -> Iterator[Record]:
-        """All records, in the order of their keys. Raises UsageError as `load` does."""
-        return map(self.load, self.keys())
+        """All records, in the order of their keys; what is equal in them is there once. Raises UsageError as `load` does."""
+        known: dict[bytes, Any] = {}
+        for key in self.keys():
+            record = self.load(key)
+            spec = {name: known.setdefault(_mark(name, part), part) for name, part in record.spec.items()}
+            environment = known.setdefault(_mark("environment", record.environment), record.environment)
+            yield replace(record, spec=spec, environment=environment)
 
     def load(self, key: str) -> Record:
         """Read a record. Raises UsageError if it is missing, damaged, of another format, or none that an audit writes."""
@@ -206,6 +212,11 @@ class Store:
             f"out: cannot write the audit {key!r} to {str(self.root)!r} ({reason(error)}); "
             "finished audits are kept: make room and run the same command again"
         )
+
+
+def _mark(name: str, part: Any) -> bytes:
+    """What tells a part of a record from others."""
+    return marshal.dumps((name, part), 2)  # later formats depend on who else holds an object
 
 
 def _is_sound(folder: Path, key: str) -> bool:
