@@ -12,15 +12,16 @@ from torch import Tensor
 from leakgauge.core.abilities import exchange_gradient
 from leakgauge.core.algorithm import OpenShare, algorithm
 from leakgauge.core.anatomy import linear_layers, running_order
+from leakgauge.core.autodiff import slopes
 from leakgauge.core.belief import Belief
 from leakgauge.core.errors import UsageError, suggestion
-from leakgauge.core.guarding import guarded
 from leakgauge.core.noise import Silent
 from leakgauge.core.protocols import GradientRule
 from leakgauge.core.types import Batch, Client, Model, Params, Rng, Update
 from leakgauge.defenses.transformed import trained_on
 
-_AT_ONCE = 64
+_AT_ONCE = 128
+"""Copies of examples in one pass, an entry each: a third faster than derivatives of many entries by vmap."""
 _OFFSET = 0.1
 
 
@@ -108,25 +109,27 @@ def sensitivity(model: Model, layer: str, x: Tensor) -> Tensor:
 
     Raises UsageError for a layer whose input is not one vector an image.
     """
-    x = x.detach().requires_grad_()
-    with torch.enable_grad():
+    with torch.no_grad():
         entries = _entering(model, layer, x)
     if entries.ndim != 2:
         raise UsageError(
             f"Soteria.layer: {layer!r} sees {tuple(entries.shape[1:])} for an image, expected one vector; name another linear layer"
         )
-    directions = torch.eye(entries.shape[1], dtype=entries.dtype, device=entries.device)
-    lengths = torch.cat([_slopes(entries, x, part) for part in torch.split(directions, _AT_ONCE)])  # [features, n]
-    return (lengths / (entries.detach().T.abs() + _OFFSET)).mean(1)
+    features = torch.arange(entries.shape[1], device=x.device)
+    parts = torch.split(features, max(1, _AT_ONCE // len(x)))
+    lengths = torch.cat([_slopes(model, layer, x, part) for part in parts])  # [features, n]
+    return (lengths / (entries.T.abs() + _OFFSET)).mean(1)
 
 
-def _slopes(entries: Tensor, x: Tensor, directions: Tensor) -> Tensor:
-    """The lengths of the derivatives of `entries` [n, features] in each example, along directions [k, features]: [k, n]."""
-    each = directions[:, None].expand(-1, len(x), -1)
-    with guarded("model backward", "soteria differentiates many entries of a layer at once; change the operation that has no such"):
-        (slopes,) = torch.autograd.grad(entries, x, each, retain_graph=True, is_grads_batched=True)
-    lengths: Tensor = torch.linalg.vector_norm(slopes.flatten(2), dim=2)
-    return lengths
+def _slopes(model: Model, layer: str, x: Tensor, features: Tensor) -> Tensor:
+    """The lengths of the derivatives of some entries in each example, [k, n]: each entry has examples of its own."""
+    copies = x.detach().repeat(len(features), *[1] * (x.ndim - 1)).requires_grad_()
+    with torch.enable_grad():
+        entries = _entering(model, layer, copies)
+        chosen = entries.gather(1, features.repeat_interleave(len(x))[:, None])
+        (found,) = slopes(chosen.sum(), [copies])
+    lengths: Tensor = torch.linalg.vector_norm(found.flatten(1), dim=1)
+    return lengths.reshape(len(features), len(x))
 
 
 def _entering(model: Model, layer: str, x: Tensor) -> Tensor:
