@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -17,6 +18,10 @@ from leakgauge.report.page import environment
 _INK, _LINE, _MUTED, _ACCENT = INKS
 _NAMED = 12
 """Of more options, only those that no other one beats have their name in the plot: names would hide each other."""
+_AREA = (430.0, 270.0)
+"""The plot within its axes, in points, about."""
+_LETTER, _TALL, _GAP = 5.2, 12.0, 5.0
+"""A letter's width, a line's height, and the distance of a name from its point, in points."""
 HEADINGS = (
     "Option",
     "Accuracy",
@@ -84,8 +89,17 @@ def chart(findings: Findings) -> str:
                 markerfacecolor=ink if row.is_best else "none",
                 elinewidth=0.8,
             )
-            if row.is_best or len(rows) <= _NAMED:
-                axes.annotate(row.name, (accuracy, leaked), xytext=(5, 4), textcoords="offset points", color=_INK, fontsize=9)
+        named = [(row.name, accuracy, row.leaked / row.updates) for row, accuracy, _ in rows if row.is_best or len(rows) <= _NAMED]
+        for (name, x, y), place in zip(named, _places(named, axes.get_xlim(), axes.get_ylim()), strict=True):
+            axes.annotate(
+                name,
+                (x, y),
+                xytext=place,
+                textcoords="offset points",
+                color=_INK,
+                fontsize=9,
+                arrowprops={"arrowstyle": "-", "color": _LINE, "linewidth": 0.7} if abs(place[1]) > _TALL else None,
+            )
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
         axes.set_xlabel("accuracy after training", color=_MUTED)
@@ -96,6 +110,29 @@ def chart(findings: Findings) -> str:
         for side in axes.spines.values():
             side.set_visible(False)
         return for_page(figure, "frontier", INKS)
+
+
+def _places(named: Sequence[tuple[str, float, float]], across: Interval, up: Interval) -> list[tuple[float, float]]:
+    """Where names go, in points from what they name: beside it, and above or below those that would cover each other."""
+    taken: list[tuple[float, float, float]] = []  # left, right and foot of a name
+    places = []
+    for name, x, y in named:
+        wide = _LETTER * len(name)
+        left, foot = (_AREA[side] * (value - low) / (high - low) for side, value, (low, high) in ((0, x, across), (1, y, up)))
+        shift = _GAP if left + _GAP + wide <= _AREA[0] else -_GAP - wide
+        steps = (sign * step for step in range(len(named) + 1) for sign in (1, -1))
+        free = (
+            step * _TALL
+            for step in steps
+            if all(
+                left + shift > right or left + shift + wide < start or abs(foot + step * _TALL - other) >= _TALL
+                for start, right, other in taken
+            )
+        )
+        height = next(free)
+        taken.append((left + shift, left + shift + wide, foot + height))
+        places.append((shift, height + _GAP))
+    return places
 
 
 def _decibels(interval: Interval) -> str:
