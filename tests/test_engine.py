@@ -424,8 +424,10 @@ def test_without_a_compiler_the_step_is_taken_as_it_is(always, monkeypatch):
     assert list(computed.compiled.values()) == [None]
 
 
-def test_long_searches_are_compiled_and_short_ones_are_not(monkeypatch):
+def test_searches_are_compiled_where_that_is_asked_for(monkeypatch):
     monkeypatch.delenv("LEAKGAUGE_COMPILE", raising=False)
+    assert not is_worthwhile(Adam(steps=24_000).evaluations)
+    monkeypatch.setenv("LEAKGAUGE_COMPILE", "auto")
     assert is_worthwhile(Adam(steps=24_000).evaluations)
     assert not is_worthwhile(Adam(steps=1_000).evaluations)
     monkeypatch.setenv("LEAKGAUGE_COMPILE", "never")
