@@ -441,3 +441,88 @@ def test_a_ball_is_drawn_anew_in_every_step(always):
     first, second = computed.descents(points), computed.descents(points)
     assert not torch.equal(first.losses, second.losses)
     assert not computed.compiled
+
+
+# Networks as people write them
+
+
+class InPlace(nn.Module):
+    """What torchvision's networks do: the activation is put where a layer's output lay."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = nn.functional.relu_(self.norm(self.conv(x)))
+        return self.head(x.mean(dim=(2, 3))).mul_(2)
+
+
+class Keywords(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+        self.norm = nn.LayerNorm(4)
+
+    def forward(self, x):
+        x = nn.functional.conv2d(input=x, weight=self.conv.weight, bias=self.conv.bias, stride=2)
+        x = x.square().mean(dim=(2, 3))
+        x = nn.functional.layer_norm(input=x, normalized_shape=(4,), weight=self.norm.weight, bias=self.norm.bias)
+        return nn.functional.linear(input=x, weight=self.head.weight, bias=self.head.bias)
+
+
+class SequenceFirst(nn.Module):
+    """The examples are the second side of what a layer is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.head = nn.Linear(36, 6), nn.Linear(6, 5)
+
+    def forward(self, x):
+        rows = x.flatten(2).reshape(len(x), 12, 36).transpose(0, 1)
+        return self.head(self.one(rows).sigmoid().square().mean(dim=0))
+
+
+class SharedBias(nn.Module):
+    """A bias is that of a layer that is trained, and of one that is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.head = nn.Linear(432, 8), nn.Linear(8, 8), nn.Linear(8, 5)
+        self.two.weight.requires_grad_(False)
+        self.two.bias = self.one.bias
+
+    def forward(self, x):
+        return self.head(self.two(self.one(x.flatten(1)).sigmoid()).sigmoid())
+
+
+class Frozen(nn.Module):
+    """Part of the network runs without derivatives."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.head = nn.Linear(432, 8), nn.Linear(432, 8), nn.Linear(8, 5)
+
+    def forward(self, x):
+        with torch.no_grad():
+            scale = self.one(x.flatten(1)).sigmoid()
+        return self.head(scale * self.two(x.flatten(1)).sigmoid())
+
+
+WRITTEN = [InPlace, Keywords, SequenceFirst, SharedBias, Frozen]
+
+
+@pytest.mark.parametrize("net", WRITTEN)
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("size", [1, 3])
+def test_networks_as_people_write_them_are_right(net, count, size, monkeypatch):
+    monkeypatch.setattr("leakgauge.attacks.computing._WORTH", 0)
+    torch.manual_seed(0)
+    made = net()
+    params = {name: value.detach() for name, value in made.named_parameters()}
+    model = double(Model(made.eval(), params, dict(made.named_buffers()), nn.functional.cross_entropy, INPUTS))
+    problem = problem_of(seen_of(model, size))
+    points = points_of(problem, count)
+    alike(Computed((problem,)).descents(points), one_by_one(problem, points), 1e-9)
+    expected = torch.stack([problem(row_of(points, row)) for row in range(count)])
+    assert torch.allclose(Computed((problem,)).each(points), expected)

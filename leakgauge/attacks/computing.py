@@ -26,6 +26,9 @@ _WORTH = 1_000_000
 _DIGITS = 1e-4
 """The share of a vanishing update's loss below which the difference of gradients itself is taken: products would lose digits."""
 
+_APART = 2e-3
+"""How far losses at once may be from those alone: rounding, and what pruning makes of it where numbers are nearly equal."""
+
 
 @final
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Computed:
     alone: set[int] = field(default_factory=set)
     """Rows that cannot be computed with others, or came so near to the truth that products would lose digits."""
     compiled: dict[Hashable, Computation | None] = field(default_factory=dict)
+    right: dict[int, bool] = field(default_factory=dict)
+    """Whether so many candidates have the losses at once that they have alone: a network may mix what lies side by side."""
 
     def __call__(self, point: Point) -> Tensor:
         """Return the objective of the first problem."""
@@ -66,14 +71,17 @@ class Computed:
         return problem.is_shareable and (is_worthwhile(self.evaluations) or problem.unwritten >= _WORTH)
 
     def _of(self, row: int) -> Problem:
-        return self.problems[row if len(self.problems) > 1 else 0]
+        return self.problems[row % len(self.problems)]
 
     def _each(self, points: Point, rows: Sequence[int]) -> Tensor:
         problems = [self._of(row) for row in rows]
         found = losses_of(problems, _taken(points, rows))
         if found is None:
             return torch.stack([problem(row_of(points, row)) for problem, row in zip(problems, rows, strict=True)])
-        losses, sound = problems[0].weight * found.likelihood + found.prior, found.are_sound.tolist()
+        losses, sound = problems[0].weight * found.likelihood + found.prior, found.are_sound
+        checked = [row for row, is_sound in zip(rows, sound.tolist(), strict=True) if is_sound]
+        if not self._is_right(points, checked, losses[sound], len(rows)):
+            sound = torch.zeros_like(sound)
         return torch.stack([losses[at] if sound[at] else problems[at](row_of(points, row)) for at, row in enumerate(rows)])
 
     def _alone(self, points: Point, row: int) -> Descents:
@@ -84,7 +92,7 @@ class Computed:
             losses, moved = together(problem, dict(zip(point, values, strict=True)))
             return losses, *moved.values()
 
-        loss, *moved = self._run(compute, point, row, is_fixed=problem.ball is None)
+        loss, *moved = self._run(compute, point, row % len(self.problems), is_fixed=problem.ball is None)
         return Descents(loss, dict(zip(point, moved, strict=True)))
 
     def _at_once(self, points: Point, rows: Sequence[int]) -> dict[int, Descents]:
@@ -107,10 +115,21 @@ class Computed:
         if not found:
             self.alone.update(rows)
             return {}
-        losses, apart, *values = found
+        losses, flags, *values = found
         moved = dict(zip(part, values, strict=True))
-        self.alone.update(row for row, is_apart in zip(rows, (apart & losses.isfinite()).tolist(), strict=True) if is_apart)
+        apart = flags & losses.isfinite()
+        self.alone.update(row for row, is_apart in zip(rows, apart.tolist(), strict=True) if is_apart)
+        if not self._is_right(points, [row for row in rows if row not in self.alone], losses[~apart], len(rows)):
+            self.alone.update(rows)
         return {row: Descents(losses[at], row_of(moved, at)) for at, row in enumerate(rows) if row not in self.alone}
+
+    def _is_right(self, points: Point, rows: Sequence[int], losses: Tensor, count: int) -> bool:
+        """Whether `count` candidates keep apart, as far as the losses of some of them tell; looked at once."""
+        if count not in self.right and len(rows):
+            with torch.no_grad():
+                alone = torch.stack([self._of(row)(row_of(points, row)) for row in rows])
+            self.right[count] = torch.allclose(losses, alone, rtol=_APART, atol=0, equal_nan=True)
+        return self.right.get(count, True)
 
     def _run(self, compute: Computation, point: Point, key: Hashable, *, is_fixed: bool) -> tuple[Tensor, ...]:
         """What a computation gives at a point: compiled where the search is long, and it will be asked for again as it is."""

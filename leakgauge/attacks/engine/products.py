@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -117,8 +117,8 @@ def products(model: Model, batch: Batch, candidates: int, aim: Target, changes: 
         with tape:
             logits = model.forward({**model.params, **leaves}, model.buffers, batch.x, training=False)
         loss = _summed(model, logits, batch, candidates)
-        entries = tape.followed
-        outs = [entry.out for entry in entries]
+        entries = [entry for entry in tape.followed if entry.edge is not None]
+        outs: list[Any] = [entry.edge for entry in entries]
         others = {name: value for name, value in leaves.items() if name not in {one for entry in entries for one in entry.names}}
         with guarded("model backward", "mend the network or the loss, which has to be differentiable"):
             slopes = torch.autograd.grad(loss, [*outs, *others.values()], create_graph=attached, allow_unused=True)

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 
 class Entry(NamedTuple):
-    """A call of a layer: what kind it is, its parameters' names, what it was given, what it gave, and how it was set."""
+    """A call of a layer: what kind it is, its parameters' names, what it was given, what it gave, and how it was set.
+
+    `edge` is where the derivative by what it gave is asked for: later operations may put something else in its place.
+    """
 
     kind: str
     weight: str
     bias: str | None
     given: Tensor
     out: Tensor
+    edge: GradientEdge | None  # None where it has no derivative
     settings: Mapping[str, Any]
 
     @property
@@ -50,7 +56,11 @@ class Tape(TorchFunctionMode):
             self._elsewhere.update(self._named([given]))
             if id(weight) in self._names:
                 named = None if bias is None else self._names.get(id(bias))
-                self.entries.append(Entry(kind, self._names[id(weight)], named, given, out, settings))
+                edge = get_gradient_edge(out) if out.requires_grad else None
+                kind = kind if given.dtype == out.dtype == weight.dtype else "other"  # as under autocast
+                self.entries.append(Entry(kind, self._names[id(weight)], named, given, out, edge, settings))
+            else:
+                self._elsewhere.update(self._named([bias]))
         return out
 
     @property
@@ -71,35 +81,42 @@ class Tape(TorchFunctionMode):
 _Read = tuple[str, Tensor, Any, Any, Mapping[str, Any]]
 
 
-def _conv(x: Tensor, w: Any, b: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> _Read:
+# The names of arguments are torch's, for calls by keyword.
+
+
+def _conv(
+    input: Tensor, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> _Read:
     kind = "conv" if groups == 1 and not isinstance(padding, str) else "other"
-    return kind, x, w, b, {"kernel_size": w.shape[2:], "stride": stride, "padding": padding, "dilation": dilation}
+    settings = {"kernel_size": weight.shape[2:], "stride": stride, "padding": padding, "dilation": dilation}
+    return kind, input, weight, bias, settings
 
 
-def _linear(x: Tensor, w: Any, b: Any = None) -> _Read:
-    return "linear", x, w, b, {}
+def _linear(input: Tensor, weight: Any, bias: Any = None) -> _Read:
+    return "linear", input, weight, bias, {}
 
 
 def _batch_norm(
-    x: Tensor,
-    mean: Any,
-    var: Any,
+    input: Tensor,
+    running_mean: Any,
+    running_var: Any,
     weight: Any = None,
     bias: Any = None,
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> _Read:
-    return "other" if training else "channels", x, weight, bias, {"plain": lambda: functional.batch_norm(x, mean, var, eps=eps)}
+    plain = partial(functional.batch_norm, input, running_mean, running_var, eps=eps)
+    return "other" if training else "channels", input, weight, bias, {"plain": plain}
 
 
-def _group_norm(x: Tensor, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> _Read:
-    return "channels", x, weight, bias, {"plain": lambda: functional.group_norm(x, groups, eps=eps)}
+def _group_norm(input: Tensor, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> _Read:
+    return "channels", input, weight, bias, {"plain": partial(functional.group_norm, input, num_groups, eps=eps)}
 
 
-def _layer_norm(x: Tensor, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> _Read:
-    kind = "last" if len(shape) == 1 else "other"
-    return kind, x, weight, bias, {"plain": lambda: functional.layer_norm(x, shape, eps=eps)}
+def _layer_norm(input: Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> _Read:
+    kind = "last" if len(normalized_shape) == 1 else "other"
+    return kind, input, weight, bias, {"plain": partial(functional.layer_norm, input, normalized_shape, eps=eps)}
 
 
 _READERS: Mapping[Any, Any] = {
