@@ -24,7 +24,8 @@ from benchmarks.cases import Settings
 from benchmarks.fuzzing import changed, outcome
 from benchmarks.results import Results, Shown, Values
 from leakgauge.executor import Runtime, execute, task_of
-from leakgauge.report import audits_of, render, render_models, to_json, to_markdown
+from leakgauge.report import audits_of, render, render_models, to_markdown
+from leakgauge.report.files import json_parts
 from leakgauge.results.folder import RECORD, TENSORS
 from leakgauge.results.gate import gate, load_policy
 from leakgauge.results.rescoring import Rescoring, rescored
@@ -151,8 +152,10 @@ def _results(folder: Path) -> tuple[Mapping[Path, bytes], Callable[[], object]]:
         audits = audits_of(store.root)
         hidden = audits_of(store.root, is_redacted=True)
         render(audits), render_models(audits), render(hidden, is_redacted=True)
-        to_markdown(hidden), to_json([one.record for one in audits])
+        to_markdown(hidden)
         records = [one.record for one in audits]
+        for _ in json_parts(records):
+            pass
         write_csv(records, folder / "table.csv")
         for record in records:
             rescored(record, Rescoring(threshold=30.0, alpha=0.05))

@@ -259,6 +259,7 @@ UNDECLARED = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Setuptools is replacing distutils")  # of pip, where setuptools was imported before it
 @pytest.mark.parametrize("config", UNDECLARED.values(), ids=UNDECLARED)
 def test_nothing_is_called_that_is_not_declared(tmp_path, monkeypatch, config):
     from leakgauge.spec import parse, prepare
