@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def run(settings: Settings, results: Results) -> Shown:
     """Read files of eight kinds, each changed at random; `--images` in all."""
     count = settings.images or COUNT
     kinds = [
-        results.row("foreign", {"kind": kind, "files": count // len(KINDS)}, lambda k=kind: fuzzed(k, count // len(KINDS)))
+        results.row("foreign", {"kind": kind, "files": count // len(KINDS)}, partial(fuzzed, kind, count // len(KINDS)))
         for kind in KINDS
     ]
     crashed = sum(row["crashed"] for row in kinds)
@@ -193,7 +194,7 @@ def _weights(folder: Path) -> tuple[Mapping[Path, bytes], Callable[[], object]]:
 
     tensors, content, archive = {"a": torch.ones(3, 4), "b": torch.ones(2)}, io.BytesIO(), io.BytesIO()
     torch.save(tensors, content)
-    np.savez(archive, **{name: value.numpy() for name, value in tensors.items()})
+    np.savez(archive, a=tensors["a"].numpy(), b=tensors["b"].numpy())
     files = {folder / "w.safetensors": save(tensors), folder / "w.pt": content.getvalue(), folder / "w.npz": archive.getvalue()}
     for path, data in files.items():
         path.write_bytes(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import final
 
@@ -75,7 +76,7 @@ def run(settings: Settings, results: Results) -> Shown:
         results.row(
             "searching",
             {"searched": name, "data": kind, "update": said or OWN, "audits": count, "steps": steps},
-            counted(lambda seed, n=name, k=kind, s=said: audited(SETUPS[n], k, s, steps, seed), count),
+            counted(partial(audited, SETUPS[name], kind, said, steps), count),
         )
         for name, kind, said in product(SETUPS, KINDS, (*UPDATES, None))
     ]

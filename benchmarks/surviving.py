@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from benchmarks.cases import Settings
@@ -34,7 +35,7 @@ def run(settings: Settings, results: Results) -> Shown:
     rows = [
         results.row("surviving", {"what": f"{kills} kills", "steps": steps}, lambda: killed(kills, steps)),
         *(
-            results.row("surviving", {"what": f"{count} processes", "steps": steps}, lambda count=count: shared(count, steps))
+            results.row("surviving", {"what": f"{count} processes", "steps": steps}, partial(shared, count, steps))
             for count in SHARERS
         ),
         results.row("surviving", {"what": "files that may not grow", "steps": steps}, lambda: narrowed(steps)),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Literal, NamedTuple, final
 
@@ -21,7 +22,7 @@ from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.core import tree
 from leakgauge.core.capabilities import ADAPTIVE, SERVER
-from leakgauge.core.protocols import Attack, Pool
+from leakgauge.core.protocols import Attack, Metric, Pool
 from leakgauge.core.rng import normal_like, stream
 from leakgauge.core.statistics import wilson
 from leakgauge.core.types import Batch, Capability, Client, Inputs, Model, Rng, ThreatModel, Update
@@ -34,7 +35,7 @@ from leakgauge.victims.mlp import MLP
 KINDS = ("natural", "near-duplicates", "gray", "one color", "2x2")
 Said = Literal["noise", "other data", "same class"]
 UPDATES: tuple[Said, ...] = ("noise", "other data", "same class")
-METRICS = {"psnr": PSNR(), "psnr_affine": Affine(metric=PSNR())}
+METRICS: Mapping[str, Metric] = {"psnr": PSNR(), "psnr_affine": Affine(metric=PSNR())}
 UNLABELED = ThreatModel("server with public data", SERVER.grants | {Capability.PUBLIC_DATA})
 LABELED = ThreatModel("and labels", UNLABELED.grants | {Capability.LABELS})
 
@@ -78,11 +79,11 @@ def run(settings: Settings, results: Results) -> Shown:
     count = settings.images or 40
     rows = []
     for kind, size, is_labeled, said in product(KINDS, (1, 8), (False, True), UPDATES):
-        measure = counted(lambda seed, k=kind, n=size, labeled=is_labeled, s=said: null(k, n, labeled, s, seed), count)
+        measure = counted(partial(null, kind, size, is_labeled, said), count)
         cell = {"data": kind, "batch": size, "labels": "granted" if is_labeled else "withheld", "update": said, "audits": count}
         rows.append(results.row("null", cell, measure))
     for kind, size in product(KINDS, (1, 8)):
-        measure = counted(lambda seed, k=kind, n=size: planted(k, n, seed), count)
+        measure = counted(partial(planted, kind, size), count)
         rows.append(
             results.row(
                 "planted", {"data": kind, "batch": size, "labels": "withheld", "update": "the secret's", "audits": count}, measure
