@@ -4,12 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
+from torch.nn.functional import fold, unfold
 
 from leakgauge.attacks.ball import Ball
 from leakgauge.attacks.computing import Computed
 from leakgauge.attacks.engine.compiled import compiled, is_worthwhile
 from leakgauge.attacks.engine.descent import one_by_one, row_of
+from leakgauge.attacks.engine.gathering import gathered
 from leakgauge.attacks.engine.products import products, target, unwritten
 from leakgauge.attacks.gradinversion import gradinversion
 from leakgauge.attacks.group import GroupConsistency
@@ -424,12 +428,12 @@ def test_without_a_compiler_the_step_is_taken_as_it_is(always, monkeypatch):
     assert list(computed.compiled.values()) == [None]
 
 
-def test_searches_are_compiled_where_that_is_asked_for(monkeypatch):
+def test_long_searches_are_compiled(monkeypatch):
     monkeypatch.delenv("LEAKGAUGE_COMPILE", raising=False)
-    assert not is_worthwhile(Adam(steps=24_000).evaluations)
-    monkeypatch.setenv("LEAKGAUGE_COMPILE", "auto")
     assert is_worthwhile(Adam(steps=24_000).evaluations)
     assert not is_worthwhile(Adam(steps=1_000).evaluations)
+    monkeypatch.setenv("LEAKGAUGE_COMPILE", "always")
+    assert is_worthwhile(1)
     monkeypatch.setenv("LEAKGAUGE_COMPILE", "never")
     assert not is_worthwhile(24_000)
 
@@ -441,6 +445,53 @@ def test_a_ball_is_drawn_anew_in_every_step(always):
     first, second = computed.descents(points), computed.descents(points)
     assert not torch.equal(first.losses, second.losses)
     assert not computed.compiled
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_no_compiled_code_adds_up_into_places(always, two_threads, tmp_path):
+    """Inductor's own code for that writes beyond the memory's end, where several threads share an image's places."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 16, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 16, 1, stride=2),
+        nn.Flatten(),
+        nn.Linear(64, INPUTS.classes),
+    )
+    model = Model(net, {name: value.detach() for name, value in net.named_parameters()}, {}, nn.functional.cross_entropy, INPUTS)
+    problem = problem_of(seen_of(model, 1))
+    points = points_of(problem, 1)
+    computed = Computed((problem,))
+    alike(computed.descents(points), one_by_one(problem, points), 1e-4)
+    assert None not in computed.compiled.values(), "nothing was compiled"
+    sources = [path.read_text() for path in tmp_path.rglob("*.cpp")]
+    assert sources
+    assert not any("atomic_add" in source for source in sources)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@settings(max_examples=60)
+@given(
+    kernel=st.tuples(*[st.integers(1, 4)] * 2),
+    dilation=st.tuples(*[st.integers(1, 2)] * 2),
+    padding=st.tuples(*[st.integers(0, 2)] * 2),
+    stride=st.tuples(*[st.integers(1, 3)] * 2),
+    extra=st.tuples(*[st.integers(0, 5)] * 2),
+    batch=st.sampled_from([(), (1,), (2,)]),
+)
+def test_columns_are_gathered_as_they_are_summed(kernel, dilation, padding, stride, extra, batch):
+    size = tuple(max(1, (k - 1) * d + 1 - 2 * p) + e for k, d, p, e in zip(kernel, dilation, padding, extra, strict=True))
+    x = torch.randn(*batch, 2, *size, dtype=torch.float64, generator=stream(0))
+    columns = unfold(x, kernel, dilation, padding, stride)
+    found = gathered(columns, size, kernel, dilation, padding, stride)
+    torch.testing.assert_close(found, fold(columns, size, kernel, dilation, padding, stride))
 
 
 # Networks as people write them

@@ -11,22 +11,21 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, fx
 
+from leakgauge.attacks.engine.gathering import gathered
 from leakgauge.core.caching import cache_folder
 from leakgauge.core.private import FOLDER
 
 Computation = Callable[..., tuple[Tensor, ...]]
 
 COMPILE = "LEAKGAUGE_COMPILE"
-"""The environment variable that says when steps are compiled: `always`, `auto` for long searches, or, by default, never.
-
-Not by default, for what Inductor makes of a ResNet-18 ends the process on two threads (torch 2.13.0; on one it does not).
-"""
-LONG = 5_000
+"""The environment variable that says when steps are compiled: `always`, `never`, or, by default, `auto`, for long searches."""
+LONG = 10_000
 """Evaluations of a search from which on a compilation is expected to pay (see docs/performance.md)."""
 
 _log = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 def is_worthwhile(evaluations: int) -> bool:
     """Return whether a search of so many evaluations compiles its step."""
-    wanted = os.environ.get(COMPILE, "never")
+    wanted = os.environ.get(COMPILE, "auto")
     return wanted == "always" or (wanted == "auto" and evaluations >= LONG)
 
 
@@ -66,15 +65,31 @@ def _compiled(computation: Computation, arguments: Sequence[Tensor]) -> Computat
     from torch.fx.experimental.proxy_tensor import make_fx  # half a second, which a short search does not have
 
     _keep_on_disk()
-    graph = make_fx(computation)(*(value.clone().requires_grad_() for value in arguments))
+    graph = make_fx(computation, {torch.ops.aten.col2im.default: gathered})(
+        *(value.clone().requires_grad_() for value in arguments)
+    )
     constants = _lifted(graph)
-    run = torch.compile(graph, dynamic=False)
+    run = torch.compile(graph, dynamic=False, options=_OPTIONS)
 
     def compute(*values: Tensor) -> tuple[Tensor, ...]:
-        with torch.no_grad():
+        with torch.no_grad(), _without_atomics():
             return tuple(run(*(value.detach() for value in values), *constants))
 
     return compute
+
+
+@contextmanager
+def _without_atomics() -> Iterator[None]:
+    """Let Inductor leave sums into places to torch, as it does where results must not depend on the order of threads.
+
+    Of torch 2.13.0, its own code for them writes beyond the end of the memory (see `gathering`).
+    """
+    is_set, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(is_set, warn_only=warns)
 
 
 def _agree(found: Tensor, expected: Tensor) -> bool:
@@ -113,5 +128,7 @@ def _keep_on_disk() -> None:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
+_OPTIONS: dict[str, str | int | bool | Callable[..., object]] = {"cpp.enable_loop_tail_vec": False}
+"""Code for the rest of a loop, of fewer numbers than a register holds, writes a whole register (pytorch issue 196681)."""
 _TOLERANCE = 1e-3
 """How far compiled results may be off: sums in another order, of 32 bits."""
