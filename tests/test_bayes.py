@@ -108,6 +108,43 @@ def test_the_weight_of_the_likelihood_grows_while_the_search_goes_on():
         assert search.losses[stage][0] == pytest.approx(expected, rel=1e-4)
 
 
+def own_loss(seen, x):
+    gradient = loss_gradient(seen.model, Batch(seen.model.inputs.denormalize(x), seen.labels)).params
+    return float(Gaussian()(gradient, seen.update.delta))
+
+
+def test_of_annealed_restarts_the_worse_half_ends_after_each_stage():
+    search, seen = Watching(), seen_of()
+    halved = matching(search, space=Pixels(), restarts=5, annealing=Annealing(start=1e-2, stages=3, halving=True))
+    found = halved.run(seen, rng=stream(0, "attack"), tick=no_tick)
+    stages = [search.starts[:5], search.starts[5:8], search.starts[8:]]
+    assert [len(stage) for stage in stages] == [5, 3, 2]
+    weights = halved.annealing.weights()
+    for earlier, stage, weight in zip(stages, stages[1:], weights, strict=False):
+        losses = [weight * own_loss(seen, x) for x in earlier]
+        kept = sorted(sorted(range(len(earlier)), key=losses.__getitem__)[: len(stage)])
+        assert all(torch.equal(x, earlier[row]) for x, row in zip(stage, kept, strict=True))
+    assert found.losses.tolist() == pytest.approx([own_loss(seen, x) for x in stages[0]], rel=1e-4), "of all, at the same weight"
+
+
+class Alone:
+    """Adam that does not say that it can follow many starts."""
+
+    def minimize(self, objective, start, /, **given):
+        return Adam(steps=3).minimize(objective, start, **given)
+
+
+@pytest.mark.parametrize("halving", [False, True])
+def test_annealed_restarts_at_once_are_those_of_one_after_the_other(halving):
+    seen, settings = seen_of(), {"restarts": 3, "annealing": Annealing(start=1e-2, stages=2, halving=halving)}
+    together, apart = (
+        matching(search, space=Pixels(), **settings).run(seen, rng=stream(0, "attack"), tick=no_tick)
+        for search in (Adam(steps=3), Alone())
+    )
+    assert together.losses.tolist() == pytest.approx(apart.losses.tolist(), rel=1e-4)
+    torch.testing.assert_close(together.batch.x, apart.batch.x, rtol=1e-3, atol=1e-4)
+
+
 def test_a_group_is_not_annealed():
     with pytest.raises(UsageError, match="annealing: a group ends with one member"):
         matching(Adam(), group=GroupConsistency(), annealing=Annealing())

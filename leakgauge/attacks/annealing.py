@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import final
+from collections.abc import Sequence
+from typing import Protocol, final
 
 from leakgauge.core.algorithm import Count, Positive, algorithm
-from leakgauge.core.protocols import Found, Objective, Point, Search
-from leakgauge.core.rng import fork
-from leakgauge.core.types import Rng, Tick, part_of
+from leakgauge.core.protocols import Found
+from leakgauge.core.types import Tick, part_of
+
+
+class Stage(Protocol):
+    """Searches at a weight of the likelihood, side by side or one after the other."""
+
+    def __call__(self, weight: float, rows: Sequence[int], earlier: Sequence[Found], goal: float, tick: Tick, /) -> list[Found]:
+        """Return what some of the restarts find from where they ended before; in the first stage, from their starts."""
+        ...
 
 
 @final
@@ -17,31 +24,35 @@ from leakgauge.core.types import Rng, Tick, part_of
 class Annealing:
     """Searches `stages` times, each from where the last one ended, at a weight of the likelihood that grows geometrically to 1.
 
-    It grows from `start`, which comes before the first stage. Every stage is a whole search, with the steps that it has.
+    It grows from `start`, which comes before the first stage. Every stage is a whole search, with the steps that it has. With
+    `halving`, the half of the restarts whose loss is higher ends after each stage (successive halving, Jamieson and Talwalkar,
+    AISTATS 2016, with equal steps for all stages).
     """
 
     start: Positive = 1e-3
     stages: Count = 4
+    halving: bool = False
 
     def weights(self) -> tuple[float, ...]:
         """Return the weight of every stage; the last is 1."""
         return tuple(self.start ** (1 - (stage + 1) / self.stages) for stage in range(self.stages))
 
-    def minimize(
-        self,
-        search: Search,
-        weighted: Callable[[float], Objective],
-        start: Point,
-        *,
-        project: Callable[[Point], Point],
-        goal: float,
-        rng: Rng,
-        tick: Tick,
-    ) -> Found:
-        """Search stage by stage, for the objective at each weight; only the last stage may end early, at the goal."""
-        *earlier, _ = self.weights()
-        for stage, weight in enumerate(earlier):
-            part = part_of(tick, stage, self.stages)
-            start = search.minimize(weighted(weight), start, project=project, goal=-math.inf, rng=fork(rng), tick=part).point
-        last = part_of(tick, self.stages - 1, self.stages)
-        return search.minimize(weighted(1.0), start, project=project, goal=goal, rng=fork(rng), tick=last)
+    def minimize(self, search: Stage, restarts: int, *, goal: float, tick: Tick) -> tuple[list[Found], Sequence[int]]:
+        """Return what each restart finds, and which of them were left for the last stage, whose weight is 1.
+
+        That stage alone may end early, at the goal.
+        """
+        found: dict[int, Found] = {}
+        rows: Sequence[int] = range(restarts)
+        for stage, weight in enumerate(self.weights()):
+            is_last = stage == self.stages - 1
+            earlier = [found[row] for row in rows] if found else []
+            ended = search(weight, rows, earlier, goal if is_last else -math.inf, part_of(tick, stage, self.stages))
+            found |= dict(zip(rows, ended, strict=True))
+            if self.halving and not is_last:
+                rows = sorted(sorted(rows, key=lambda row: _rank(found[row]))[: (len(rows) + 1) // 2])
+        return [found[row] for row in range(restarts)], rows
+
+
+def _rank(found: Found) -> float:
+    return math.inf if math.isnan(found.loss) else found.loss

@@ -138,7 +138,7 @@ class Matching:
         searching = Searching(self.search, self.group, self.annealing)
         restarts = (self._restart(seen, restart, fork(rng)) for restart in range(self.restarts))
         first = next(restarts)
-        if self.restarts > 1 and searching.shares(first):
+        if self.restarts > 1 and searching.depends(first):
             every = [first, *restarts]
             return list(map(self._ended, every, searching.together(every, goal=goal, tick=tick)))
         candidates: list[_Candidate] = []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, final
+
+import torch
 
 from leakgauge.attacks.annealing import Annealing
 from leakgauge.attacks.computing import Computed
@@ -13,7 +15,8 @@ from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.objective import Problem
 from leakgauge.core.abilities import Concurrent, Foreseeing
 from leakgauge.core.protocols import Found, Point, Search
-from leakgauge.core.types import Rng, Tick
+from leakgauge.core.rng import fork
+from leakgauge.core.types import Rng, Tick, part_of
 
 
 class Restart(NamedTuple):
@@ -37,28 +40,51 @@ class Searching:
 
     def alone(self, one: Restart, *, goal: float, tick: Tick) -> Found:
         """Return what one search finds."""
+        if self.group is None:
+            return self.together([one], goal=goal, tick=tick)[0]
         given: dict[str, Any] = {"project": one.problem.project, "goal": goal, "rng": one.rng, "tick": tick}
-        if self.group is not None:
-            return self.group.minimize(self.search, self._computed(one.problem), one.starts, **given)
-        if self.annealing is not None:
-            return self.annealing.minimize(
-                self.search, lambda weight: self._computed(one.problem.weighted(weight)), one.starts[0], **given
-            )
-        return self.search.minimize(self._computed(one.problem), one.starts[0], **given)
+        return self.group.minimize(self.search, self._computed(one.problem), one.starts, **given)
 
-    def shares(self, one: Restart) -> bool:
-        """Return whether all searches can be one: what each is worth depends on its examples alone, and they differ in labels."""
-        is_plain = self.group is None and self.annealing is None and not one.adjusted
-        return isinstance(self.search, Concurrent) and is_plain and one.problem.is_shareable
+    def depends(self, one: Restart) -> bool:
+        """Return whether the searches are one: because they can be, or because those that do worse are to end early."""
+        return self._shares(one) or (self.annealing is not None and self.annealing.halving)
 
     def together(self, restarts: Sequence[Restart], *, goal: float, tick: Tick) -> list[Found]:
-        """Return what all searches find as one. Raises TypeError for a search that cannot."""
-        if not isinstance(self.search, Concurrent):
-            raise TypeError(f"{self.search!r} follows one start at a time")
-        objective = self._computed(*(one.problem for one in restarts))
-        starts = stacked_points([one.starts[0] for one in restarts])
-        rngs = [one.rng for one in restarts]
-        return self.search.minimize_each(objective, starts, project=restarts[0].problem.project, goal=goal, rngs=rngs, tick=tick)
+        """Return what all searches find."""
+        if self.annealing is None:
+            return self._searched(restarts, [one.starts[0] for one in restarts], [one.rng for one in restarts], goal, tick)
+
+        def stage(weight: float, rows: Sequence[int], earlier: Sequence[Found], goal: float, tick: Tick) -> list[Found]:
+            some = [restarts[row]._replace(problem=restarts[row].problem.weighted(weight)) for row in rows]
+            starts = [one.point for one in earlier] or [one.starts[0] for one in some]
+            return self._searched(some, starts, [fork(one.rng) for one in some], goal, tick)
+
+        found, left = self.annealing.minimize(stage, len(restarts), goal=goal, tick=tick)
+        return [one if row in left else _at_own_weight(restarts[row].problem, one) for row, one in enumerate(found)]
+
+    def _searched(
+        self, restarts: Sequence[Restart], starts: Sequence[Point], rngs: Sequence[Rng], goal: float, tick: Tick
+    ) -> list[Found]:
+        """What is found from each of some starts: at once where that can be, or one after the other."""
+        project = restarts[0].problem.project
+        if isinstance(self.search, Concurrent) and self._shares(restarts[0]):
+            objective = self._computed(*(one.problem for one in restarts))
+            return self.search.minimize_each(objective, stacked_points(starts), project=project, goal=goal, rngs=rngs, tick=tick)
+        return [
+            self.search.minimize(
+                self._computed(one.problem), start, project=project, goal=goal, rng=rng, tick=part_of(tick, place, len(restarts))
+            )
+            for place, (one, start, rng) in enumerate(zip(restarts, starts, rngs, strict=True))
+        ]
+
+    def _shares(self, one: Restart) -> bool:
+        """Whether all searches can be one: what each is worth depends on its examples alone, and they differ in labels."""
+        return isinstance(self.search, Concurrent) and self.group is None and not one.adjusted and one.problem.is_shareable
 
     def _computed(self, *problems: Problem) -> Computed:
         return Computed(problems, self.search.evaluations if isinstance(self.search, Foreseeing) else 0)
+
+
+def _at_own_weight(problem: Problem, found: Found) -> Found:
+    with torch.no_grad():
+        return replace(found, loss=float(problem(found.point)))
