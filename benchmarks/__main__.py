@@ -34,6 +34,7 @@ NAMES = (
     "surviving",
     "racing",
     "inverting",
+    "modern",
     "labels",
     "verdicts",
     "searching",
@@ -48,12 +49,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmark-results"), help="where rows are kept and found again")
     parser.add_argument("--images", type=int, help="how many images (default: as published)")
     parser.add_argument("--steps", type=int, help="steps of a search (default: as published); few are a smoke test")
+    parser.add_argument("--nets", default="", help="which networks, with commas between (default: as published)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch")
     given = parser.parse_args()
     if unknown := [name for name in given.names if name not in NAMES]:
         parser.error(f"unknown: {', '.join(unknown)}; choose from {', '.join(NAMES)}")
     torch.set_num_threads(given.threads)
-    settings, results = Settings(given.data, given.images, given.steps), Results(given.out)
+    settings, results = (
+        Settings(given.data, given.images, given.steps, tuple(filter(None, given.nets.split(",")))),
+        Results(given.out),
+    )
     console = Console(width=None if sys.stdout.isatty() else 120)
     for name in given.names or NAMES:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, final
@@ -29,6 +30,13 @@ class Settings:
     data: Path | None = None
     images: int | None = None
     steps: int | None = None
+    nets: tuple[str, ...] = ()
+
+    def among(self, nets: Mapping[str, Victim]) -> Mapping[str, Victim]:
+        """Return the networks that are asked for, or all. Raises UsageError for one that is not there."""
+        if unknown := [name for name in self.nets if name not in nets]:
+            raise UsageError(f"--nets: {', '.join(unknown)} not here, expected some of {', '.join(nets)}")
+        return {name: net for name, net in nets.items() if not self.nets or name in self.nets}
 
     def pool(self) -> Pool:
         """Return the images. Raises UsageError without a file."""

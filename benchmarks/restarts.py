@@ -39,7 +39,10 @@ def run(settings: Settings, results: Results) -> Shown:
             "ratio": f"{statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})"
         }
 
-    rows = [results.row("restarts", {"net": net, "restarts": count, "turns": turns}, partial(measure, net)) for net in NETS]
+    rows = [
+        results.row("restarts", {"net": net, "restarts": count, "turns": turns}, partial(measure, net))
+        for net in settings.among(NETS)
+    ]
     return Shown(
         f"Losses and slopes of {count} restarts, 32x32, batch 1",
         rows,

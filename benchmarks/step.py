@@ -63,7 +63,7 @@ def run(settings: Settings, results: Results) -> Shown:
     rows = [
         results.row("step", {"net": net, "size": size, "steps": steps, "turns": turns}, partial(measure, net, size, steps))
         for size in SIZES
-        for net, steps in ((net, settings.steps or STEPS.get(net, 5)) for net in NETS)
+        for net, steps in ((net, settings.steps or STEPS.get(net, 5)) for net in settings.among(NETS))
     ]
     return Shown(
         "One matching step (objective, its gradient, signed Adam, projection), 32x32",

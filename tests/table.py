@@ -25,6 +25,7 @@ from leakgauge.attacks.gradinversion import gradinversion
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.idlg import idlg
 from leakgauge.attacks.inverting_gradients import inverting_gradients
+from leakgauge.attacks.modern import modern
 from leakgauge.attacks.label_counts import LabelCounts
 from leakgauge.attacks.labels.corrupted import Corrupted
 from leakgauge.attacks.labels.counts import Counts
@@ -152,6 +153,7 @@ TABLE = [
     Row("attack", "idlg", idlg(search=LBFGS_FEW, restarts=1)),
     Row("attack", "cpl", cpl(search=LBFGS_FEW, restarts=1)),
     Row("attack", "inverting_gradients", inverting_gradients(steps=4), {"bounded": True, "examples": 2}),
+    Row("attack", "modern", modern(steps=2, restarts=3), {"bounded": True, "examples": 2}),
     Row(
         "attack",
         "inverting_gradients",

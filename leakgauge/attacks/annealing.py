@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol, final
 
 from leakgauge.core.algorithm import Count, Positive, algorithm
-from leakgauge.core.protocols import Found
+from leakgauge.core.protocols import Found, Search
 from leakgauge.core.types import Tick, part_of
 
 
@@ -26,12 +26,13 @@ class Annealing:
 
     It grows from `start`, which comes before the first stage. Every stage is a whole search, with the steps that it has. With
     `halving`, the half of the restarts whose loss is higher ends after each stage (successive halving, Jamieson and Talwalkar,
-    AISTATS 2016, with equal steps for all stages).
+    AISTATS 2016, with equal steps for all stages). The last stage has a search of its own if there is a `polish`.
     """
 
     start: Positive = 1e-3
     stages: Count = 4
     halving: bool = False
+    polish: Search | None = None
 
     def weights(self) -> tuple[float, ...]:
         """Return the weight of every stage; the last is 1."""
