@@ -25,7 +25,6 @@ from leakgauge.attacks.gradinversion import gradinversion
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.idlg import idlg
 from leakgauge.attacks.inverting_gradients import inverting_gradients
-from leakgauge.attacks.modern import modern
 from leakgauge.attacks.label_counts import LabelCounts
 from leakgauge.attacks.labels.corrupted import Corrupted
 from leakgauge.attacks.labels.counts import Counts
@@ -49,6 +48,7 @@ from leakgauge.attacks.likelihoods.sign_agreement import SignAgreement
 from leakgauge.attacks.likelihoods.uninformative import Uninformative
 from leakgauge.attacks.likelihoods.without import Without
 from leakgauge.attacks.matching import Matching
+from leakgauge.attacks.modern import modern
 from leakgauge.attacks.priors.batchnorm import BatchNormStatistics
 from leakgauge.attacks.priors.clip import Clip
 from leakgauge.attacks.priors.flow import Flow

@@ -23,7 +23,6 @@ from leakgauge.attacks.gradinversion import gradinversion
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.idlg import idlg
 from leakgauge.attacks.inverting_gradients import inverting_gradients
-from leakgauge.attacks.modern import modern
 from leakgauge.attacks.label_counts import LabelCounts
 from leakgauge.attacks.labels.joint import Joint
 from leakgauge.attacks.labels.known import Known
@@ -31,6 +30,7 @@ from leakgauge.attacks.likelihoods.cosine import Cosine
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.likelihoods.laplace import Laplace
 from leakgauge.attacks.matching import Matching
+from leakgauge.attacks.modern import modern
 from leakgauge.attacks.priors.l2 import L2
 from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.refinement import Refinement
@@ -468,7 +468,7 @@ GOLDENS = {
     "inverting_gradients": (inverting_gradients(steps=200, total_variation=1e-4), 12, LeNet(), 0, FedSGD(), 40.8),
     "inverting_gradients fedavg": (inverting_gradients(steps=150, total_variation=1e-5), 8, LeNet(), 0, HEAVY, 40.8),
     "inverting_gradients trained": (inverting_gradients(steps=200, total_variation=1e-4), 8, SmoothNormed(), 20, FedSGD(), 22.0),
-    "modern": (modern(steps=30, restarts=4), 12, LeNet(), 0, FedSGD(), 0.0),
+    "modern": (modern(steps=30, restarts=4), 12, LeNet(), 0, FedSGD(), 33.2),
     "gradinversion": (gradinversion(**STEEP, group=None), 8, SmoothNormed(), 3, FedSGD(), 28.4),
     "gradinversion group": (gradinversion(**STEEP, group=GroupConsistency(members=2)), 8, SmoothNormed(), 3, FedSGD(), 31.9),
     "general_deep_leakage": (general_deep_leakage(search=WOLFE, **GENTLE), 8, LeNet(), 0, FedSGD(), 42.6),
