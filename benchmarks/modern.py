@@ -63,7 +63,7 @@ def run(settings: Settings, results: Results) -> Shown:
             )
             for index in range(FIRST, FIRST + (settings.images or IMAGES))
         ]
-        rows.append({"net": net, "images": len(pairs)} | _compared(pairs))
+        rows.append({"net": net, "images": len(pairs), **_compared(pairs)})
     return Shown(
         f"`modern` and Inverting Gradients in {steps} steps: CIFAR-10, batch 1, untrained networks in evaluation mode, known label",
         rows,
@@ -76,6 +76,7 @@ def run(settings: Settings, results: Results) -> Shown:
             "seconds": "modern (s)",
             "share": "of the published recipe's time",
         },
+        ["goal: at most a tenth of the time, and a higher PSNR"],
     )
 
 
