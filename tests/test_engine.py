@@ -344,7 +344,7 @@ def test_restarts_find_together_what_they_find_alone(monkeypatch):
     together = attack.run(seen, rng=stream(0, "attack"), tick=ticks.append)
     assert ticks == sorted(ticks)
     assert ticks[-1] == 1.0
-    monkeypatch.setattr(Searching, "shares", lambda *_: False)
+    monkeypatch.setattr(Searching, "_shares", lambda *_: False)
     alone = attack.run(seen, rng=stream(0, "attack"), tick=no_tick)
     assert torch.allclose(together.losses, alone.losses, rtol=1e-3)
     assert int(together.losses.argmin()) == int(alone.losses.argmin())
