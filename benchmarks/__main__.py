@@ -55,10 +55,8 @@ def main() -> None:
     if unknown := [name for name in given.names if name not in NAMES]:
         parser.error(f"unknown: {', '.join(unknown)}; choose from {', '.join(NAMES)}")
     torch.set_num_threads(given.threads)
-    settings, results = (
-        Settings(given.data, given.images, given.steps, tuple(filter(None, given.nets.split(",")))),
-        Results(given.out),
-    )
+    nets = tuple(filter(None, given.nets.split(",")))
+    settings, results = Settings(given.data, given.images, given.steps, nets), Results(given.out)
     console = Console(width=None if sys.stdout.isatty() else 120)
     for name in given.names or NAMES:
         try:

@@ -127,6 +127,15 @@ def test_of_annealed_restarts_the_worse_half_ends_after_each_stage():
     assert found.losses.tolist() == pytest.approx([own_loss(seen, x) for x in stages[0]], rel=1e-4), "of all, at the same weight"
 
 
+@pytest.mark.parametrize("start", [1e-2, 1.0])
+def test_the_last_stage_alone_is_polished(start):
+    search, polish = Watching(), Watching(step=0.5)
+    annealed = Annealing(start=start, stages=3, halving=True, polish=polish)
+    found = matching(search, space=Pixels(), restarts=4, annealing=annealed).run(seen_of(), rng=stream(0, "attack"), tick=no_tick)
+    assert (len(search.starts), len(polish.starts)) == (4 + 2, 1)
+    assert len(found.losses) == 4
+
+
 class Alone:
     """Adam that does not say that it can follow many starts."""
 

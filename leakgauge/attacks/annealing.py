@@ -12,9 +12,11 @@ from leakgauge.core.types import Tick, part_of
 
 
 class Stage(Protocol):
-    """Searches at a weight of the likelihood, side by side or one after the other."""
+    """Searches at a weight of the likelihood, side by side or one after the other, with another search if there is one."""
 
-    def __call__(self, weight: float, rows: Sequence[int], earlier: Sequence[Found], goal: float, tick: Tick, /) -> list[Found]:
+    def __call__(
+        self, weight: float, other: Search | None, rows: Sequence[int], earlier: Sequence[Found], goal: float, tick: Tick, /
+    ) -> list[Found]:
         """Return what some of the restarts find from where they ended before; in the first stage, from their starts."""
         ...
 
@@ -48,7 +50,8 @@ class Annealing:
         for stage, weight in enumerate(self.weights()):
             is_last = stage == self.stages - 1
             earlier = [found[row] for row in rows] if found else []
-            ended = search(weight, rows, earlier, goal if is_last else -math.inf, part_of(tick, stage, self.stages))
+            part = part_of(tick, stage, self.stages)
+            ended = search(weight, self.polish if is_last else None, rows, earlier, goal if is_last else -math.inf, part)
             found |= dict(zip(rows, ended, strict=True))
             if self.halving and not is_last:
                 rows = sorted(sorted(rows, key=lambda row: _rank(found[row]))[: (len(rows) + 1) // 2])

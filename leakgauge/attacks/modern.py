@@ -26,8 +26,8 @@ def modern(
 
     The objective is that of Inverting Gradients (Geiping et al., NeurIPS 2020). A strong prior smooths it at first, and would be
     in the picture's way at last (annealing: Balunovic et al., ICLR 2022, Sec. 5); a start that ends in a place of its own is
-    given up early; and where the network is smooth, L-BFGS comes nearer in four hundred evaluations than Adam in thousands.
-    `steps` are those of a stage. What it finds, and in what time: `python -m benchmarks modern`.
+    given up early; and where the network is smooth, L-BFGS finds in some hundred evaluations what Adam creeps towards. `steps`
+    are those of a stage. What it finds, and in what time: `python -m benchmarks modern`.
     """
     return Matching(
         likelihood=Cosine(),

@@ -54,17 +54,16 @@ class Searching:
         if self.annealing is None:
             return self._searched(restarts, [one.starts[0] for one in restarts], [one.rng for one in restarts], goal, tick)
 
-        def stage(weight: float, rows: Sequence[int], earlier: Sequence[Found], goal: float, tick: Tick) -> list[Found]:
+        def stage(
+            weight: float, other: Search | None, rows: Sequence[int], earlier: Sequence[Found], goal: float, tick: Tick
+        ) -> list[Found]:
             some = [restarts[row]._replace(problem=restarts[row].problem.weighted(weight)) for row in rows]
             starts = [one.point for one in earlier] or [one.starts[0] for one in some]
-            return self._at(weight)._searched(some, starts, [fork(one.rng) for one in some], goal, tick)
+            searching = replace(self, search=other or self.search)
+            return searching._searched(some, starts, [fork(one.rng) for one in some], goal, tick)
 
         found, left = self.annealing.minimize(stage, len(restarts), goal=goal, tick=tick)
         return [one if row in left else _at_own_weight(restarts[row].problem, one) for row, one in enumerate(found)]
-
-    def _at(self, weight: float) -> Searching:
-        polish = None if self.annealing is None or weight < 1 else self.annealing.polish
-        return self if polish is None else replace(self, search=polish)
 
     def _searched(
         self, restarts: Sequence[Restart], starts: Sequence[Point], rngs: Sequence[Rng], goal: float, tick: Tick
