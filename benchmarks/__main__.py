@@ -23,6 +23,7 @@ NAMES = (
     "dlg",
     "step",
     "restarts",
+    "throughput",
     "candidates",
     "federating",
     "lock_theory",
@@ -49,14 +50,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmark-results"), help="where rows are kept and found again")
     parser.add_argument("--images", type=int, help="how many images (default: as published)")
     parser.add_argument("--steps", type=int, help="steps of a search (default: as published); few are a smoke test")
-    parser.add_argument("--nets", default="", help="which networks, with commas between (default: as published)")
+    parser.add_argument("--only", default="", help="which of its networks or setups, with commas between (default: as published)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch")
     given = parser.parse_args()
     if unknown := [name for name in given.names if name not in NAMES]:
         parser.error(f"unknown: {', '.join(unknown)}; choose from {', '.join(NAMES)}")
     torch.set_num_threads(given.threads)
-    nets = tuple(filter(None, given.nets.split(",")))
-    settings, results = Settings(given.data, given.images, given.steps, nets), Results(given.out)
+    only = tuple(filter(None, given.only.split(",")))
+    settings, results = Settings(given.data, given.images, given.steps, only), Results(given.out)
     console = Console(width=None if sys.stdout.isatty() else 120)
     for name in given.names or NAMES:
         try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import NamedTuple, TypeVar, final
+
+import torch
 
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.core.errors import UsageError
@@ -21,6 +23,8 @@ from leakgauge.victims.resnet import resnet18
 
 NETS: dict[str, Victim] = {"LeNet": LeNet(), "ConvNet-64": ConvNet(width=64), "ResNet-18": resnet18()}
 
+_Offered = TypeVar("_Offered")
+
 
 @final
 @dataclass(frozen=True)
@@ -30,13 +34,13 @@ class Settings:
     data: Path | None = None
     images: int | None = None
     steps: int | None = None
-    nets: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
 
-    def among(self, nets: Mapping[str, Victim]) -> Mapping[str, Victim]:
-        """Return the networks that are asked for, or all. Raises UsageError for one that is not there."""
-        if unknown := [name for name in self.nets if name not in nets]:
-            raise UsageError(f"--nets: {', '.join(unknown)} not here, expected some of {', '.join(nets)}")
-        return {name: net for name, net in nets.items() if not self.nets or name in self.nets}
+    def among(self, offered: Mapping[str, _Offered]) -> Mapping[str, _Offered]:
+        """Return the networks or setups that are asked for, or all. Raises UsageError for one that is not there."""
+        if unknown := [name for name in self.only if name not in offered]:
+            raise UsageError(f"--only: {', '.join(unknown)} not here, expected some of {', '.join(offered)}")
+        return {name: one for name, one in offered.items() if not self.only or name in self.only}
 
     def pool(self) -> Pool:
         """Return the images. Raises UsageError without a file."""
@@ -54,10 +58,19 @@ class Case(NamedTuple):
     seen: Observation
 
 
-def case(pool: Pool, index: int, victim: Victim, threat: ThreatModel, size: int = 1) -> Case:
-    """Return the gradient of `size` images from `index` on, on fresh weights; the index is also the seed of the weights."""
-    secret = Batch(pool.x[index : index + size], pool.y[index : index + size])
-    model = victim.build(pool.inputs, rng=stream(index, "victim"))
+def case(
+    pool: Pool,
+    index: int,
+    victim: Victim,
+    threat: ThreatModel,
+    size: int = 1,
+    *,
+    weights: int | None = None,
+    device: str | torch.device = "cpu",
+) -> Case:
+    """Return the gradient of `size` images from `index` on, on fresh weights, whose seed is the index or `weights`."""
+    secret = Batch(pool.x[index : index + size], pool.y[index : index + size]).to(device)
+    model = victim.build(pool.inputs, rng=stream(index if weights is None else weights, "victim")).to(device)
     return Case(secret, observe(model, secret, client=FedSGD(), threat=threat, rng=stream(index, "client")))
 
 

@@ -13,16 +13,16 @@ from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.matching import Matching
 from leakgauge.core.capabilities import INFORMED
 from leakgauge.core.rng import stream
+from leakgauge.core.statistics import median_interval
 from leakgauge.core.types import Batch, no_tick
 
 PACKAGES = ("leakgauge", "breaching")
-COMPARED = ("ConvNet-64", "ResNet-18")
 FIRST = 10
 
 
 def run(settings: Settings, results: Results) -> Shown:
     pool = settings.pool()
-    steps = settings.steps or 1000
+    nets, steps = settings.among(NETS), settings.steps or 1000
     attack = inverting_gradients(steps=steps, total_variation=equal_variation(pool.inputs.shape[-1]))
 
     def measure(index: int, net: str, package: str) -> Values:
@@ -37,7 +37,7 @@ def run(settings: Settings, results: Results) -> Shown:
             {"net": net, "image": index, "package": package, "steps": steps},
             partial(measure, index, net, package),
         )
-        for net in COMPARED
+        for net in nets
         for index in range(FIRST, FIRST + (settings.images or 4))
         for package in PACKAGES
     ]
@@ -46,7 +46,7 @@ def run(settings: Settings, results: Results) -> Shown:
         rows,
         {"net": "net", "image": "image", "package": "package", "psnr": "PSNR (dB)", "mismatch_at_truth": "1 - cos at the truth"}
         | {"seconds": "seconds"},
-        [_medians(net, [row for row in rows if row["net"] == net]) for net in COMPARED],
+        [_medians(net, [row for row in rows if row["net"] == net]) for net in nets],
     )
 
 
@@ -62,5 +62,9 @@ def _theirs(this: Case, steps: int, index: int) -> tuple[Batch, float]:
 
 
 def _medians(net: str, rows: list[Values]) -> str:
-    medians = {package: statistics.median(row["psnr"] for row in rows if row["package"] == package) for package in PACKAGES}
-    return f"{net}: median PSNR " + ", ".join(f"{package} {median:.2f} dB" for package, median in medians.items())
+    found = {package: [float(row["psnr"]) for row in rows if row["package"] == package] for package in PACKAGES}
+    medians = ", ".join(f"{package} {statistics.median(values):.2f} dB" for package, values in found.items())
+    apart = [ours - theirs for ours, theirs in zip(*found.values(), strict=True)]
+    interval = median_interval(apart)
+    told = "too few for an interval" if interval is None else f"95% interval {interval[0]:.2f} to {interval[1]:.2f}"
+    return f"{net}: median PSNR {medians}; by image, ours is {statistics.median(apart):+.2f} dB ahead ({told}, n = {len(apart)})"

@@ -1,14 +1,15 @@
-"""The recipe `modern` against Inverting Gradients as published: what each finds of the same gradients, and in what time."""
+"""The recipe `modern` against Inverting Gradients as published, and against breaching in equal time, on the same gradients."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from benchmarks.cases import Settings, case, psnr
+from benchmarks.cases import Case, Settings, case, psnr
+from benchmarks.peer import InvertingGradients, is_installed
 from benchmarks.results import Results, Shown, Values
 from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.modern import modern
@@ -16,7 +17,7 @@ from leakgauge.core.capabilities import INFORMED
 from leakgauge.core.protocols import Attack, Victim
 from leakgauge.core.rng import stream
 from leakgauge.core.statistics import median_interval
-from leakgauge.core.types import no_tick
+from leakgauge.core.types import Batch, no_tick
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.resnet import resnet18, resnet20
@@ -32,11 +33,16 @@ NETS: Mapping[str, Victim] = {
 }
 
 
-class Pair(NamedTuple):
-    """One image's rows."""
+_TRIED = 20
+"""Steps of breaching after which it is known how many of them go into the time that `modern` took."""
+
+
+class Contest(NamedTuple):
+    """One image's rows; of breaching only where it is installed."""
 
     modern: Values
     faithful: Values
+    peer: Values | None
 
 
 def run(settings: Settings, results: Results) -> Shown:
@@ -44,26 +50,26 @@ def run(settings: Settings, results: Results) -> Shown:
     pool, steps = settings.pool(), settings.steps or STEPS
     attacks: Mapping[str, Attack] = {"modern": modern(), "faithful": inverting_gradients(steps=steps)}
 
-    def measure(net: str, index: int, name: str) -> Values:
+    def ours(net: str, index: int, name: str) -> Values:
         this = case(pool, index, NETS[net], INFORMED)
-        began = time.perf_counter()
-        guess = attacks[name].run(this.seen, rng=stream(index, "attack"), tick=no_tick).batch
-        return {"psnr": psnr(guess, this.secret), "seconds": time.perf_counter() - began}
+        return _timed(this, lambda: attacks[name].run(this.seen, rng=stream(index, "attack"), tick=no_tick).batch)
+
+    def theirs(net: str, index: int, seconds: float) -> Values:
+        return _in_equal_time(case(pool, index, NETS[net], INFORMED), index, seconds)
+
+    def contest(net: str, index: int) -> Contest:
+        key = {"net": net, "image": index}
+        first, second = (
+            results.row("modern", key | {"attack": name, "steps": steps}, partial(ours, net, index, name)) for name in attacks
+        )
+        seconds = float(first["seconds"])
+        peer = partial(theirs, net, index, seconds)
+        return Contest(first, second, results.row("modern", key | {"attack": "breaching"}, peer) if is_installed() else None)
 
     rows = []
     for net in settings.among(NETS):
-        pairs = [
-            Pair(
-                *(
-                    results.row(
-                        "modern", {"net": net, "image": index, "attack": name, "steps": steps}, partial(measure, net, index, name)
-                    )
-                    for name in Pair._fields
-                )
-            )
-            for index in range(FIRST, FIRST + (settings.images or IMAGES))
-        ]
-        rows.append({"net": net, "images": len(pairs), **_compared(pairs)})
+        contests = [contest(net, index) for index in range(FIRST, FIRST + (settings.images or IMAGES))]
+        rows.append({"net": net, "images": len(contests), **_compared(contests)})
     return Shown(
         f"`modern` and Inverting Gradients in {steps} steps: CIFAR-10, batch 1, untrained networks in evaluation mode, known label",
         rows,
@@ -75,18 +81,49 @@ def run(settings: Settings, results: Results) -> Shown:
             "gain": "difference, median (95% interval)",
             "seconds": "modern (s)",
             "share": "of the published recipe's time",
+            "peer": "breaching in modern's time (dB)",
+            "ahead": "difference, median (95% interval) ",
         },
-        ["goal: at most a tenth of the time, and a higher PSNR"],
+        [
+            "goal: at most a tenth of the published recipe's time, and a higher PSNR; breaching's + 1 dB in equal time",
+            *([] if is_installed() else ["breaching is not installed, see docs/benchmarks.md"]),
+        ],
     )
 
 
-def _compared(pairs: list[Pair]) -> Values:
-    gains = [float(pair.modern["psnr"]) - float(pair.faithful["psnr"]) for pair in pairs]
-    interval = median_interval(gains)
-    reach = "" if interval is None else f" ({interval[0]:.1f} to {interval[1]:.1f})"
-    seconds = {name: [float(pair._asdict()[name]["seconds"]) for pair in pairs] for name in Pair._fields}
-    return {name: statistics.median(float(pair._asdict()[name]["psnr"]) for pair in pairs) for name in Pair._fields} | {
-        "gain": f"{statistics.median(gains):.1f}{reach}",
-        "seconds": statistics.median(seconds["modern"]),
-        "share": statistics.median(mine / other for mine, other in zip(seconds["modern"], seconds["faithful"], strict=True)),
+def _timed(this: Case, work: Callable[[], Batch]) -> Values:
+    began = time.perf_counter()
+    guess = work()
+    return {"psnr": psnr(guess, this.secret), "seconds": time.perf_counter() - began}
+
+
+def _in_equal_time(this: Case, index: int, seconds: float) -> Values:
+    """What breaching finds, whose schedule is spread over as many steps as go into so many seconds."""
+    tried = time.perf_counter()
+    InvertingGradients(this.seen, steps=_TRIED).run(stream(index, "attack", "breaching"))
+    steps = max(_TRIED, round(seconds * _TRIED / (time.perf_counter() - tried)))
+    peer = InvertingGradients(this.seen, steps=steps)
+    return {**_timed(this, lambda: peer.run(stream(index, "attack", "breaching"))), "steps": steps}
+
+
+def _compared(contests: list[Contest]) -> Values:
+    def gain(others: Sequence[Values]) -> str:
+        gains = [_psnr(one.modern) - _psnr(other) for one, other in zip(contests, others, strict=True)]
+        interval = median_interval(gains)
+        reach = "" if interval is None else f" ({interval[0]:.1f} to {interval[1]:.1f})"
+        return f"{statistics.median(gains):.1f}{reach}"
+
+    peers = [one.peer for one in contests if one.peer is not None]
+    return {
+        "modern": statistics.median(_psnr(one.modern) for one in contests),
+        "faithful": statistics.median(_psnr(one.faithful) for one in contests),
+        "gain": gain([one.faithful for one in contests]),
+        "seconds": statistics.median(float(one.modern["seconds"]) for one in contests),
+        "share": statistics.median(float(one.modern["seconds"]) / float(one.faithful["seconds"]) for one in contests),
+        "peer": statistics.median(map(_psnr, peers)) if peers else "",
+        "ahead": gain(peers) if peers else "",
     }
+
+
+def _psnr(row: Values) -> float:
+    return float(row["psnr"])

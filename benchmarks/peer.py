@@ -7,6 +7,7 @@ import copy
 import io
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any, final
 
@@ -40,7 +41,8 @@ class InvertingGradients:
         net = as_module(model)
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
             config = breaching.get_attack_config("invertinggradients", [f"optim.max_iterations={steps}"])
-            self._attacker = breaching.attacks.prepare_attack(net, nn.CrossEntropyLoss(), config)
+            setup = {"dtype": torch.float, "device": _device(model)}
+            self._attacker = breaching.attacks.prepare_attack(net, nn.CrossEntropyLoss(), config, setup)
         self._model = model
         self._payload = {
             "parameters": [value.detach() for value in net.parameters()],
@@ -62,7 +64,7 @@ class InvertingGradients:
 
     def run(self, rng: Rng, on_step: Callable[[], None] = lambda: None) -> Batch:
         """Return the guess in pixels; `on_step` is called as each step begins."""
-        start = normal_like(torch.empty(self._count, *self._model.inputs.shape), rng)
+        start = normal_like(torch.empty(self._count, *self._model.inputs.shape, device=_device(self._model)), rng)
         hook = self._attacker.objective.register_forward_pre_hook(lambda *_: on_step())
         with hook, warnings.catch_warnings(action="ignore"):
             found, _ = self._attacker.reconstruct([self._payload], [self._shared], {}, initial_data=start)
@@ -78,9 +80,18 @@ class InvertingGradients:
 
 def as_module(model: Model) -> nn.Module:
     """Return a model as an ordinary module that holds its weights, in evaluation mode; its inputs are normalized pixels."""
-    net = copy.deepcopy(model.net).to_empty(device="cpu")
+    net = copy.deepcopy(model.net).to_empty(device=_device(model))
     net.load_state_dict({**model.params, **model.buffers})
     return net.eval()
+
+
+def _device(model: Model) -> torch.device:
+    return next(iter(model.params.values())).device
+
+
+def is_installed() -> bool:
+    """Return whether breaching can be compared with."""
+    return find_spec("breaching") is not None
 
 
 def _breaching() -> Any:

@@ -18,6 +18,7 @@ from leakgauge.attacks.ggl import ggl
 from leakgauge.attacks.labels.idlg import IDLG
 from leakgauge.attacks.likelihoods.cosine import Cosine
 from leakgauge.attacks.matching import Matching
+from leakgauge.attacks.modern import modern
 from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.unlocking import Unlocking
 from leakgauge.attacks.searches.adam import Adam
@@ -63,25 +64,31 @@ def _of_locks(steps: int) -> Attack:
     )
 
 
+def _of_pixels(steps: int) -> Attack:
+    return modern(steps=max(1, steps // 4), labels=IDLG())  # four stages
+
+
 SETUPS: Mapping[str, Setup] = {
     "codes of a generator": Setup(CNN(), FedSGD(), _of_codes),
     "factors of a lock": Setup(KeyLocked(victim=LeNet()), FedSGD(batchnorm="train"), _of_locks, (KeyLock(),)),
+    "pixels of modern": Setup(LeNet(), FedSGD(), _of_pixels),
 }
 
 
 def run(settings: Settings, results: Results) -> Shown:
     """Audit every kind of data, `--images` times each, with updates that know nothing and the secret's own."""
     count, steps = settings.images or COUNT, settings.steps or STEPS
+    setups = settings.among(SETUPS)
     rows = [
         results.row(
             "searching",
             {"searched": name, "data": kind, "update": said or OWN, "audits": count, "steps": steps},
-            counted(partial(audited, SETUPS[name], kind, said, steps), count),
+            counted(partial(audited, setups[name], kind, said, steps), count),
         )
-        for name, kind, said in product(SETUPS, KINDS, (*UPDATES, None))
+        for name, kind, said in product(setups, KINDS, (*UPDATES, None))
     ]
     summary = []
-    for name in SETUPS:
+    for name in setups:
         nulls, own = ([row for row in rows if row["searched"] == name and (row["update"] == OWN) is it] for it in (False, True))
         worst = max(nulls, key=lambda row: row["leaks"] / row["audits"])
         summary += [

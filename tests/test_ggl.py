@@ -101,11 +101,11 @@ def test_products_are_those_of_gradients_that_are_written_down(name, size):
     for row in range(4):
         gradient = loss_gradient(model, batch[row * size : (row + 1) * size]).params
         for key, value in gradient.items():
-            assert found.unit * float(found.dots[key][row]) == pytest.approx(
+            assert float(found.unit) * float(found.dots[key][row]) == pytest.approx(
                 float((value * update[key]).sum()), rel=1e-9, abs=1e-12
             )
             assert float(found.squares[key][row]) == pytest.approx(float(value.square().sum()), rel=1e-9, abs=1e-12)
-            assert found.unit**2 * float(found.targets[key]) == pytest.approx(float(update[key].square().sum()))
+            assert float(found.unit) ** 2 * float(found.targets[key]) == pytest.approx(float(update[key].square().sum()))
 
 
 def test_products_of_changed_gradients_are_those_of_what_they_become():
@@ -116,7 +116,7 @@ def test_products_of_changed_gradients_are_those_of_what_they_become():
     for row in range(3):
         for key, value in loss_gradient(model, batch[row : row + 1]).params.items():
             positive = value.clamp(min=0)
-            assert found.unit * float(found.dots[key][row]) == pytest.approx(float(positive.sum()), rel=1e-9, abs=1e-12)
+            assert float(found.unit) * float(found.dots[key][row]) == pytest.approx(float(positive.sum()), rel=1e-9, abs=1e-12)
             assert float(found.squares[key][row]) == pytest.approx(float(positive.square().sum()), rel=1e-9, abs=1e-12)
 
 

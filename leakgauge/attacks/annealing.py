@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, final
 
 from leakgauge.core.algorithm import Count, Positive, algorithm
@@ -15,7 +15,7 @@ class Stage(Protocol):
     """Searches at a weight of the likelihood, side by side or one after the other, with another search if there is one."""
 
     def __call__(
-        self, weight: float, other: Search | None, rows: Sequence[int], earlier: Sequence[Found], goal: float, tick: Tick, /
+        self, weight: float, other: Search | None, rows: Sequence[int], earlier: Sequence[Found], is_last: bool, tick: Tick, /
     ) -> list[Found]:
         """Return what some of the restarts find from where they ended before; in the first stage, from their starts."""
         ...
@@ -40,22 +40,28 @@ class Annealing:
         """Return the weight of every stage; the last is 1."""
         return tuple(self.start ** (1 - (stage + 1) / self.stages) for stage in range(self.stages))
 
-    def minimize(self, search: Stage, restarts: int, *, goal: float, tick: Tick) -> tuple[list[Found], Sequence[int]]:
+    def minimize(self, search: Stage, targets: Sequence[int], *, tick: Tick) -> tuple[list[Found], Sequence[int]]:
         """Return what each restart finds, and which of them were left for the last stage, whose weight is 1.
 
-        That stage alone may end early, at the goal.
+        `targets` says what each restart is after: the better half of them is that of one target. The last stage alone may end
+        early, at a goal.
         """
         found: dict[int, Found] = {}
-        rows: Sequence[int] = range(restarts)
+        rows: Sequence[int] = range(len(targets))
         for stage, weight in enumerate(self.weights()):
             is_last = stage == self.stages - 1
             earlier = [found[row] for row in rows] if found else []
             part = part_of(tick, stage, self.stages)
-            ended = search(weight, self.polish if is_last else None, rows, earlier, goal if is_last else -math.inf, part)
+            ended = search(weight, self.polish if is_last else None, rows, earlier, is_last, part)
             found |= dict(zip(rows, ended, strict=True))
             if self.halving and not is_last:
-                rows = sorted(sorted(rows, key=lambda row: _rank(found[row]))[: (len(rows) + 1) // 2])
-        return [found[row] for row in range(restarts)], rows
+                teams = [[row for row in rows if targets[row] == target] for target in dict.fromkeys(targets)]
+                rows = sorted(row for team in teams for row in _better_half(team, found))
+        return [found[row] for row in range(len(targets))], rows
+
+
+def _better_half(rows: Sequence[int], found: Mapping[int, Found]) -> Sequence[int]:
+    return sorted(rows, key=lambda row: _rank(found[row]))[: (len(rows) + 1) // 2]
 
 
 def _rank(found: Found) -> float:

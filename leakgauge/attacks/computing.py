@@ -14,12 +14,13 @@ from torch import Tensor
 
 from leakgauge.attacks.engine.compiled import Computation, compiled, is_worthwhile
 from leakgauge.attacks.engine.descent import row_of, stacked, together
-from leakgauge.attacks.objective import Problem, losses_of
+from leakgauge.attacks.engine.products import Target
+from leakgauge.attacks.objective import Problem, aims_of, losses_of
 from leakgauge.core.abilities import Descents
 from leakgauge.core.autodiff import slopes
 from leakgauge.core.protocols import Point
 
-_AT_ONCE = 16
+AT_ONCE = 16
 """Examples of a population that run through the network together: more take more memory, and hardly less time."""
 _WORTH = 1_000_000
 """Numbers of a gradient that need to be spared before products pay for a single candidate (see docs/performance.md)."""
@@ -33,7 +34,7 @@ _APART = 2e-3
 @final
 @dataclass(frozen=True)
 class Computed:
-    """Problems of one search, which differ by their labels alone, as its objective: each of n stacked points is of one of them.
+    """Problems of one search, which differ by labels or updates alone, as its objective: n stacked points are of one of them each.
 
     Or one problem, of which all points are. `evaluations` are those that the search will ask for, as far as it can say.
     """
@@ -45,6 +46,8 @@ class Computed:
     compiled: dict[Hashable, Computation | None] = field(default_factory=dict)
     right: dict[int, bool] = field(default_factory=dict)
     """Whether so many candidates have the losses at once that they have alone: a network may mix what lies side by side."""
+    aims: dict[Hashable, tuple[Target, ...]] = field(default_factory=dict)
+    """The updates that some rows are after."""
 
     def __call__(self, point: Point) -> Tensor:
         """Return the objective of the first problem."""
@@ -75,7 +78,7 @@ class Computed:
 
     def _each(self, points: Point, rows: Sequence[int]) -> Tensor:
         problems = [self._of(row) for row in rows]
-        found = losses_of(problems, _taken(points, rows))
+        found = losses_of(problems, _taken(points, rows), self._aims(rows))
         if found is None:
             return torch.stack([problem(row_of(points, row)) for problem, row in zip(problems, rows, strict=True)])
         losses, sound = problems[0].weight * found.likelihood + found.prior, found.are_sound
@@ -97,17 +100,17 @@ class Computed:
 
     def _at_once(self, points: Point, rows: Sequence[int]) -> dict[int, Descents]:
         """What is found at some of the points through one computation; not at those that have to go alone from now on."""
-        problems, part = [self._of(row) for row in rows], _taken(points, rows)
+        problems, part, aims = [self._of(row) for row in rows], _taken(points, rows), self._aims(rows)
 
         def compute(*values: Tensor) -> tuple[Tensor, ...]:
             with torch.enable_grad():
                 leaves = {name: value.detach().requires_grad_() for name, value in zip(part, values, strict=True)}
-                terms = losses_of(problems, leaves)
+                terms = losses_of(problems, leaves, aims)
                 if terms is None:
                     return ()
                 losses = problems[0].weight * terms.likelihood + terms.prior
                 moved = slopes(losses.sum(), list(leaves.values()))
-            is_near = terms.likelihood.detach() < _DIGITS * problems[0].vanishing
+            is_near = terms.likelihood.detach() < _DIGITS * _vanishing(problems, losses)
             return losses.detach(), is_near | ~terms.are_sound, *moved
 
         # Which labels go with which row is part of what is compiled, so not for the rows that are left when others go alone.
@@ -122,6 +125,15 @@ class Computed:
         if not self._is_right(points, [row for row in rows if row not in self.alone], losses[~apart], len(rows)):
             self.alone.update(rows)
         return {row: Descents(losses[at], row_of(moved, at)) for at, row in enumerate(rows) if row not in self.alone}
+
+    def _aims(self, rows: Sequence[int]) -> tuple[Target, ...]:
+        """The updates that rows are after, put together once."""
+        places = tuple(row % len(self.problems) for row in rows)
+        is_one = len({id(one.seen) for one in self.problems}) == 1
+        key = None if is_one else places
+        if key not in self.aims:
+            self.aims[key] = aims_of([self.problems[place] for place in places])
+        return self.aims[key]
 
     def _is_right(self, points: Point, rows: Sequence[int], losses: Tensor, count: int) -> bool:
         """Whether `count` candidates keep apart, as far as the losses of some of them tell; looked at once."""
@@ -141,6 +153,12 @@ class Computed:
         return (self.compiled[key] or compute)(*arguments)
 
 
+def _vanishing(problems: Sequence[Problem], like: Tensor) -> Tensor | float:
+    """The likelihood's term of an update that is zero: one for all, or one for each."""
+    each = {id(one.seen): one.vanishing for one in problems}
+    return problems[0].vanishing if len(each) == 1 else like.new_tensor([each[id(one.seen)] for one in problems])
+
+
 def _taken(points: Point, rows: Sequence[int]) -> Point:
     return {name: value[list(rows)] for name, value in points.items()}
 
@@ -150,5 +168,5 @@ def _count(points: Point) -> int:
 
 
 def _parts(rows: Sequence[int], points: Point) -> Iterator[Sequence[int]]:
-    size = max(1, _AT_ONCE // points["x"].shape[1])
+    size = max(1, AT_ONCE // points["x"].shape[1])
     return (rows[start : start + size] for start in range(0, len(rows), size))

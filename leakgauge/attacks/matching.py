@@ -7,7 +7,7 @@ ICLR 2022, arXiv 2111.04706, Sec. 4).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple, final
@@ -48,7 +48,10 @@ from leakgauge.core.types import Batch, Capability, Inputs, Observation, Params,
 
 
 class _Bound(NamedTuple):
+    """An attack with parts that fit what is seen, what was noticed, and what was estimated."""
+
     attack: Matching
+    seen: Observation
     notes: tuple[str, ...]
     estimates: Mapping[str, float]
 
@@ -116,44 +119,66 @@ class Matching:
 
     def run(self, seen: Observation, /, *, rng: Rng, tick: Tick) -> Reconstruction:
         """Return the guess with the lowest loss. Raises OutOfScope where a part does not apply."""
-        seen, notes = settle(seen)
-        attack, more, estimates = self._bound(seen)
-        return replace(attack._run(seen, (*notes, *more), rng, tick), estimates=estimates)
+        return self.run_each([seen], rngs=[rng], tick=tick)[0]
 
-    def _run(self, seen: Observation, notes: tuple[str, ...], rng: Rng, tick: Tick) -> Reconstruction:
-        goal = self._goal(seen)
+    def run_each(self, seen: Sequence[Observation], /, *, rngs: Sequence[Rng], tick: Tick) -> list[Reconstruction]:
+        """Return the guess for each of several updates: those of one model are searched side by side where that can be."""
+        bound = [self._bound(*settle(one)) for one in seen]
         parts = self.restarts + (self.refinement is not None)
-        candidates = self._candidates(seen, goal, rng, lambda share: tick(share * self.restarts / parts))
+        candidates = self._candidates_each(bound, rngs, lambda share: tick(share * self.restarts / parts))
+        last = part_of(tick, parts - 1, parts)
+        guesses = [
+            one.attack._best(one, found, rng, part_of(last, target, len(bound)))
+            for target, (one, found, rng) in enumerate(zip(bound, candidates, rngs, strict=True))
+        ]
+        tick(1.0)
+        return guesses
+
+    def _candidates_each(self, bound: Sequence[_Bound], rngs: Sequence[Rng], tick: Tick) -> list[list[_Candidate]]:
+        jobs = list(enumerate(zip(bound, rngs, strict=True)))
+        restarts: list[Iterable[Restart]] = [one.attack._restarts(one.seen, target, rng) for target, (one, rng) in jobs]
+        if len(bound) > 1 and self.refinement is None and all(one.attack is self for one in bound):
+            restarts = [list(each) for each in restarts]
+            every, searching = list(chain.from_iterable(restarts)), Searching(self.search, self.group, self.annealing)
+            if searching.crosses(every):
+                found = iter(searching.together(every, tick=tick))
+                return [[self._ended(one, next(found)) for one in each] for each in restarts]
+        return [
+            one.attack._candidates(iter(each), part_of(tick, target, len(bound)))
+            for (target, (one, _)), each in zip(jobs, restarts, strict=True)
+        ]
+
+    def _candidates(self, restarts: Iterator[Restart], tick: Tick) -> list[_Candidate]:
+        searching = Searching(self.search, self.group, self.annealing)
+        first = next(restarts)
+        if self.restarts > 1 and searching.depends(first):
+            every = [first, *restarts]
+            return list(map(self._ended, every, searching.together(every, tick=tick)))
+        candidates: list[_Candidate] = []
+        for place, one in enumerate(chain([first], restarts)):
+            candidates.append(self._ended(one, searching.alone(one, tick=part_of(tick, place, self.restarts))))
+            if candidates[-1].found.loss <= one.goal:
+                break
+        return candidates
+
+    def _best(self, bound: _Bound, candidates: Sequence[_Candidate], rng: Rng, tick: Tick) -> Reconstruction:
+        """The guess of one update."""
         losses = torch.tensor([one.loss for one in candidates])
         row = int(losses.nan_to_num(nan=math.inf).argmin())
         best = candidates[row]
         found, batch = best.found, best.batch
         if self.refinement is not None:
-            found, batch = self.refinement.refine(found, best.problem, rng=fork(rng), tick=part_of(tick, parts - 1, parts))
+            found, batch = self.refinement.refine(found, best.problem, rng=fork(rng), tick=tick)
             losses[row] = min(best.loss, found.loss)
-        tick(1.0)
-        return Reconstruction(batch, losses, found.trace, found.status, (*notes, *best.notes), uncovered=best.uncovered)
-
-    def _candidates(self, seen: Observation, goal: float, rng: Rng, tick: Tick) -> list[_Candidate]:
-        searching = Searching(self.search, self.group, self.annealing)
-        restarts = (self._restart(seen, restart, fork(rng)) for restart in range(self.restarts))
-        first = next(restarts)
-        if self.restarts > 1 and searching.depends(first):
-            every = [first, *restarts]
-            return list(map(self._ended, every, searching.together(every, goal=goal, tick=tick)))
-        candidates: list[_Candidate] = []
-        for place, one in enumerate(chain([first], restarts)):
-            candidates.append(self._ended(one, searching.alone(one, goal=goal, tick=part_of(tick, place, self.restarts))))
-            if candidates[-1].found.loss <= goal:
-                break
-        return candidates
+        notes = (*bound.notes, *best.notes)
+        return Reconstruction(batch, losses, found.trace, found.status, notes, estimates=bound.estimates, uncovered=best.uncovered)
 
     def loss_at(self, seen: Observation, batch: Batch, /) -> Tensor:
         """The objective at a batch: 0 at the truth, up to the priors, for a replay that repeats the client."""
         settled = settle(seen).seen
         counted = replace(settled, update=replace(settled.update, examples=len(batch)))  # what was guessed may be wrong
         candidate = batch if self.copies is None else self.copies.repeated(batch)
-        return self._bound(counted).attack.terms.loss(counted, candidate)
+        return self._bound(counted, ()).attack.terms.loss(counted, candidate)
 
     def knows(self, x: Tensor, inputs: Inputs, /) -> Tensor:
         """Return [n], whether the space or a prior has learned from an example."""
@@ -168,12 +193,11 @@ class Matching:
         """Return the examples of the space that are nearest to a batch in pixels; None where it holds any."""
         return nearest(self.space, seen, batch, rng=rng, tick=tick)
 
-    def _bound(self, seen: Observation) -> _Bound:
-        """This attack with parts that fit what is seen, what was noticed, and what was estimated."""
-        attack, notes, estimates = self, tuple[str, ...](), dict[str, float]()
+    def _bound(self, seen: Observation, notes: tuple[str, ...]) -> _Bound:
+        attack, estimates = self, dict[str, float]()
         if isinstance(attack.likelihood, Implying):
-            likelihood, replay, notes = attack.likelihood.bound(seen, attack.replay)
-            attack = replace(attack, likelihood=likelihood, replay=replay)
+            likelihood, replay, more = attack.likelihood.bound(seen, attack.replay)
+            attack, notes = replace(attack, likelihood=likelihood, replay=replay), (*notes, *more)
         if isinstance(attack.replay, Estimating):
             fixed = attack.replay.fixed(seen)
             attack, estimates = replace(attack, replay=fixed.replay), dict(fixed.estimates)
@@ -182,7 +206,7 @@ class Matching:
                 f"the client keeps what sets the model's locks, which the replay {type(attack.replay).__name__} takes as they are "
                 "in the model that is seen, and so for others; use the replay unlocking"
             )
-        return _Bound(attack, notes, estimates)
+        return _Bound(attack, seen, notes, estimates)
 
     @property
     def terms(self) -> Terms:
@@ -196,6 +220,10 @@ class Matching:
     @property
     def _adjustable(self) -> list[Adjustable]:
         return [part for part in (self.likelihood, self.replay) if isinstance(part, Adjustable)]
+
+    def _restarts(self, seen: Observation, target: int, rng: Rng) -> Iterator[Restart]:
+        goal = self._goal(seen)
+        return (self._restart(seen, restart, fork(rng))._replace(goal=goal, target=target) for restart in range(self.restarts))
 
     def _restart(self, seen: Observation, restart: int, rng: Rng) -> Restart:
         count = seen.count

@@ -60,11 +60,6 @@ class Problem:
         """Return the nearest allowed point."""
         return {**point, "x": self.space.project(point["x"], self.seen)}
 
-    @cached_property
-    def aims(self) -> tuple[Target, ...]:
-        """The update of each round, to compare gradients with."""
-        return tuple(target(one.update.delta) for one in (self.seen, *self.seen.earlier))
-
     @property
     def is_shareable(self) -> bool:
         """Whether candidates can be computed at once."""
@@ -82,8 +77,42 @@ class Problem:
         return self.terms.vanishing(self.seen)
 
 
-def losses_of(problems: Sequence[Problem], points: Point) -> Losses | None:
-    """Return the terms at n stacked points, each of a problem of its own: all of one search but for labels. None if not at once."""
+def go_together(problems: Sequence[Problem]) -> bool:
+    """Return whether problems of one attack, each of an update of its own, can be computed at once: they are of one model."""
+    first = problems[0]
+    return (
+        all(one.is_shareable for one in problems)
+        and first.terms.go_together([one.seen for one in problems])
+        and all(one.labels.shape == first.labels.shape and one.is_joint == first.is_joint for one in problems)
+        and all(_is_same(one.seen, first.seen) for one in problems)
+    )
+
+
+def _is_same(one: Observation, other: Observation) -> bool:
+    """Whether two updates are of one model, and of the same tensors."""
+    models, sent = (one.model, other.model), (one.update.delta, other.update.delta)
+    held = [{**model.params, **model.buffers} for model in models]
+    return (
+        models[0].net is models[1].net
+        and held[0].keys() == held[1].keys()
+        and all(torch.equal(value, held[1][name]) for name, value in held[0].items())
+        and sent[0].keys() == sent[1].keys()
+    )
+
+
+def aims_of(problems: Sequence[Problem]) -> tuple[Target, ...]:
+    """Return the update of each round, to compare gradients with; one for each problem where there are several."""
+    seen = {id(one.seen): one.seen for one in problems}
+    each = list(seen.values()) if len(seen) == 1 else [one.seen for one in problems]
+    rounds = zip(*((one, *one.earlier) for one in each), strict=True)
+    return tuple(target(*(one.update.delta for one in updates)) for updates in rounds)
+
+
+def losses_of(problems: Sequence[Problem], points: Point, aims: Sequence[Target]) -> Losses | None:
+    """Return the terms at n stacked points, each of a problem of its own: all of one search but for labels, or updates.
+
+    `aims` are those of the problems. None where they cannot be computed at once.
+    """
     first = problems[0]
     if first.ball is not None or not points.keys() <= {"x", "y"}:
         return None
@@ -91,7 +120,7 @@ def losses_of(problems: Sequence[Problem], points: Point) -> Losses | None:
     labels = points["y"].softmax(dim=-1).flatten(0, 1) if first.is_joint else torch.cat([one.labels for one in problems])
     x = points["x"].flatten(0, 1)
     batch = Batch(conditioned(first.space, labels).decode(x, first.seen), labels)
-    found = first.terms.losses(first.seen, batch, count, first.aims)
+    found = first.terms.losses([one.seen for one in problems], batch, aims)
     if found is None or not isinstance(first.space, Generative):
         return found
     return found._replace(prior=found.prior + first.space.energy(x).reshape(count, size).sum(dim=1))

@@ -1,7 +1,8 @@
-"""The searches of one attack, from many starts: one after the other, or side by side."""
+"""The searches of one attack, from many starts, after one update or several: one after the other, or side by side."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, final
@@ -9,10 +10,10 @@ from typing import Any, NamedTuple, final
 import torch
 
 from leakgauge.attacks.annealing import Annealing
-from leakgauge.attacks.computing import Computed
+from leakgauge.attacks.computing import AT_ONCE, Computed
 from leakgauge.attacks.engine.descent import stacked_points
 from leakgauge.attacks.group import GroupConsistency
-from leakgauge.attacks.objective import Problem
+from leakgauge.attacks.objective import Problem, go_together
 from leakgauge.core.abilities import Concurrent, Foreseeing
 from leakgauge.core.protocols import Found, Point, Search
 from leakgauge.core.rng import fork
@@ -27,6 +28,8 @@ class Restart(NamedTuple):
     adjusted: Point  # what the start holds beside the examples
     doubts: tuple[str, ...]
     rng: Rng
+    goal: float = 0.0  # at which the searches of its target end early
+    target: int = 0  # which of several updates it is after
 
 
 @final
@@ -38,44 +41,62 @@ class Searching:
     group: GroupConsistency | None
     annealing: Annealing | None
 
-    def alone(self, one: Restart, *, goal: float, tick: Tick) -> Found:
+    def alone(self, one: Restart, *, tick: Tick) -> Found:
         """Return what one search finds."""
         if self.group is None:
-            return self.together([one], goal=goal, tick=tick)[0]
-        given: dict[str, Any] = {"project": one.problem.project, "goal": goal, "rng": one.rng, "tick": tick}
+            return self.together([one], tick=tick)[0]
+        given: dict[str, Any] = {"project": one.problem.project, "goal": one.goal, "rng": one.rng, "tick": tick}
         return self.group.minimize(self.search, self._computed(one.problem), one.starts, **given)
 
     def depends(self, one: Restart) -> bool:
-        """Return whether the searches are one: because they can be, or because those that do worse are to end early."""
+        """Return whether the searches of a target are one: because they can be, or because those that do worse end early."""
         return self._shares(one) or (self.annealing is not None and self.annealing.halving)
 
-    def together(self, restarts: Sequence[Restart], *, goal: float, tick: Tick) -> list[Found]:
+    def crosses(self, restarts: Sequence[Restart]) -> bool:
+        """Return whether searches after several updates are one as well."""
+        firsts = list({one.target: one for one in restarts}.values())
+        numbers = sum(value.numel() for value in firsts[0].problem.seen.update.delta.values())
+        is_small = min(len(restarts), AT_ONCE) * numbers <= _MOST
+        return is_small and all(map(self._shares, firsts)) and go_together([one.problem for one in restarts])
+
+    def together(self, restarts: Sequence[Restart], *, tick: Tick) -> list[Found]:
         """Return what all searches find."""
         if self.annealing is None:
-            return self._searched(restarts, [one.starts[0] for one in restarts], [one.rng for one in restarts], goal, tick)
+            return self._searched(restarts, [one.starts[0] for one in restarts], [one.rng for one in restarts], tick)
 
         def stage(
-            weight: float, other: Search | None, rows: Sequence[int], earlier: Sequence[Found], goal: float, tick: Tick
+            weight: float, other: Search | None, rows: Sequence[int], earlier: Sequence[Found], is_last: bool, tick: Tick
         ) -> list[Found]:
             some = [restarts[row]._replace(problem=restarts[row].problem.weighted(weight)) for row in rows]
             starts = [one.point for one in earlier] or [one.starts[0] for one in some]
+            ending = some if is_last else [one._replace(goal=-math.inf) for one in some]
             searching = replace(self, search=other or self.search)
-            return searching._searched(some, starts, [fork(one.rng) for one in some], goal, tick)
+            return searching._searched(ending, starts, [fork(one.rng) for one in some], tick)
 
-        found, left = self.annealing.minimize(stage, len(restarts), goal=goal, tick=tick)
+        found, left = self.annealing.minimize(stage, [one.target for one in restarts], tick=tick)
         return [one if row in left else _at_own_weight(restarts[row].problem, one) for row, one in enumerate(found)]
 
-    def _searched(
-        self, restarts: Sequence[Restart], starts: Sequence[Point], rngs: Sequence[Rng], goal: float, tick: Tick
-    ) -> list[Found]:
+    def _searched(self, restarts: Sequence[Restart], starts: Sequence[Point], rngs: Sequence[Rng], tick: Tick) -> list[Found]:
         """What is found from each of some starts: at once where that can be, or one after the other."""
         project = restarts[0].problem.project
         if isinstance(self.search, Concurrent) and self._shares(restarts[0]):
-            objective = self._computed(*(one.problem for one in restarts))
-            return self.search.minimize_each(objective, stacked_points(starts), project=project, goal=goal, rngs=rngs, tick=tick)
+            return self.search.minimize_each(
+                self._computed(*(one.problem for one in restarts)),
+                stacked_points(starts),
+                project=project,
+                goals=[one.goal for one in restarts],
+                targets=[one.target for one in restarts],
+                rngs=rngs,
+                tick=tick,
+            )
         return [
             self.search.minimize(
-                self._computed(one.problem), start, project=project, goal=goal, rng=rng, tick=part_of(tick, place, len(restarts))
+                self._computed(one.problem),
+                start,
+                project=project,
+                goal=one.goal,
+                rng=rng,
+                tick=part_of(tick, place, len(restarts)),
             )
             for place, (one, start, rng) in enumerate(zip(restarts, starts, rngs, strict=True))
         ]
@@ -86,6 +107,11 @@ class Searching:
 
     def _computed(self, *problems: Problem) -> Computed:
         return Computed(problems, self.search.evaluations if isinstance(self.search, Foreseeing) else 0)
+
+
+_MOST = 20_000_000
+"""Numbers of updates, one for each of the candidates that run at once, up to which several targets are searched together: more take
+memory, and such networks keep a machine busy with the candidates of one."""
 
 
 def _at_own_weight(problem: Problem, found: Found) -> Found:

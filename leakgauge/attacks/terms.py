@@ -51,21 +51,27 @@ class Terms:
         is_one = self.copies is None and isinstance(self.likelihood, Comparing)
         return is_one and all(self._shape(one) is not None for one in (seen, *seen.earlier))
 
-    def losses(self, seen: Observation, batch: Batch, candidates: int, aims: Sequence[Target]) -> Losses | None:
-        """Return the terms of batches that stand one behind the other, for the update of each round as a target.
+    def go_together(self, seen: Sequence[Observation]) -> bool:
+        """Return whether candidates for several updates of one model can be compared at once."""
+        shapes = [self._shape(one) for one in seen]
+        return all(shape is not None and shape.is_plain and not one.earlier for shape, one in zip(shapes, seen, strict=True))
 
-        None where one by one is all there is.
+    def losses(self, seen: Sequence[Observation], batch: Batch, aims: Sequence[Target]) -> Losses | None:
+        """Return the terms of batches that stand one behind the other, one for each of `seen`, which may all be the same.
+
+        `aims` are the updates of each round as targets. None where one by one is all there is.
         """
         if self.copies is not None or not isinstance(self.likelihood, Comparing):
             return None
+        rounds = zip(*((one, *one.earlier) for one in seen), strict=True)
         with sdpa_kernel(SDPBackend.MATH):
-            found = [self._products(one, batch, candidates, aim) for one, aim in zip((seen, *seen.earlier), aims, strict=True)]
+            found = [self._products(each, batch, aim) for each, aim in zip(rounds, aims, strict=True)]
         compared = [one for one in found if one is not None]
         if len(compared) < len(found):
             return None
         return Losses(
             torch.stack([self.likelihood.compare(one) for one in compared]).sum(dim=0),
-            self._priors(seen, batch, candidates),
+            self._priors(seen, batch),
             torch.stack([one.are_sound for one in compared]).all(dim=0),
         )
 
@@ -81,22 +87,29 @@ class Terms:
     def _prior(self, seen: Observation, batch: Batch) -> Tensor:
         return torch.stack([batch.x.new_zeros(()), *(prior(batch, seen) for prior in self.priors)]).sum()
 
-    def _priors(self, seen: Observation, batch: Batch, candidates: int) -> Tensor:
+    def _priors(self, seen: Sequence[Observation], batch: Batch) -> Tensor:
         """The priors' term of each candidate."""
-        size = len(batch) // candidates
+        size = len(batch) // len(seen)
         each = [batch[row : row + size] for row in range(0, len(batch), size)]
         found = [
-            prior.each(batch, seen).reshape(candidates, size).mean(dim=1)
+            prior.each(batch, seen[0]).reshape(len(seen), size).mean(dim=1)
             if isinstance(prior, Separable)
-            else torch.stack([prior(one, seen) for one in each])
+            else torch.stack([prior(one, own) for one, own in zip(each, seen, strict=True)])
             for prior in self.priors
         ]
-        return torch.stack([batch.x.new_zeros(candidates), *found]).sum(dim=0)
+        return torch.stack([batch.x.new_zeros(len(seen)), *found]).sum(dim=0)
 
-    def _products(self, seen: Observation, batch: Batch, candidates: int, aim: Target) -> Products | None:
-        shape = self._shape(seen)
-        found = None if shape is None else products(seen.model, batch, candidates, aim, shape.changes)
-        return None if shape is None or found is None else shape.scaled(found)
+    def _products(self, seen: Sequence[Observation], batch: Batch, aim: Target) -> Products | None:
+        shapes = {id(one): self._shape(one) for one in seen}
+        each = [shape for one in seen if (shape := shapes[id(one)]) is not None]
+        if len(each) < len(seen) or (len(shapes) > 1 and not all(shape.is_plain for shape in each)):
+            return None
+        found = products(seen[0].model, batch, len(seen), aim, each[0].changes)
+        if found is None:
+            return None
+        scales = [shape.scale for shape in each]
+        scaled = found if set(scales) == {1.0} else found.scaled(batch.x.new_tensor(scales))
+        return scaled if each[0].ended is None else each[0].ended(scaled)
 
     def _shape(self, seen: Observation) -> Shape | None:
         return self.replay.shape(seen) if isinstance(self.replay, Shaping) else None

@@ -11,7 +11,7 @@ from leakgauge.auditing.lineup import Sides
 from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.auditing.record import Numbers
 from leakgauge.auditing.scoring import lineup_of, scored
-from leakgauge.auditing.trials import Tried, try_on
+from leakgauge.auditing.trials import Case, Tried, try_each
 from leakgauge.core.abilities import Limited, inmost
 from leakgauge.core.rng import stream
 from leakgauge.core.types import Capability, Reconstruction, Tick, no_tick
@@ -38,7 +38,7 @@ def sampled(tried: Tried, scene: Scene, plan: Plan, sides: Sides, *, tick: Tick)
     made = attack.sample(tried.seen, len(scene.secret), rng=stream(plan.seed, "sample")) if isinstance(attack, Limited) else None
     if made is None:
         return ()
-    found = try_on(made, tried.case.attack, plan.threat, scene, plan, sides.held, tick)
+    (found,) = try_each([Case(made, tried.case.attack, plan.threat, ())], [sides.held], scene, plan, tick)
     other = replace(scene, secret=made, update=None)
     lineup = lineup_of(other, replace(plan, defenses=()), sides.lineup, is_labeled=Capability.LABELS in plan.threat)
     trial, _, _ = scored(found, other, plan, lineup, (), sides)

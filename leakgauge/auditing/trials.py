@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -15,7 +17,7 @@ from leakgauge.auditing.outcome import unit
 from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.auditing.record import ATTACK, BLIND, CONTROL, FLOOR
 from leakgauge.auditing.rounds import observe_rounds
-from leakgauge.core.abilities import Informable
+from leakgauge.core.abilities import Informable, Simultaneous
 from leakgauge.core.capabilities import ADAPTIVE
 from leakgauge.core.errors import OutOfScope
 from leakgauge.core.protocols import Attack, Defense
@@ -44,7 +46,7 @@ class Tried:
     seen: Observation
     guess: Reconstruction | None
     reason: str
-    seconds: float
+    seconds: float  # an equal share of them, for updates that were attacked at once
 
     def pixels(self, scene: Scene) -> Tensor:
         """The guesses [m, *shape] in [0, 1] on the CPU; none where there is no guess."""
@@ -55,37 +57,25 @@ class Tried:
 def run_trials(scene: Scene, plan: Plan, sides: Sides, *, tick: Tick) -> dict[str, Tried]:
     """Run the attack and the controls that the plan asks for, by name, in order."""
     cases = _cases(scene, plan, sides.decoy)
-    tried = {}
-    for done, (name, case) in enumerate(cases.items()):
-        seen = _observe(name, case, scene, plan, sides.held)
-        tried[name] = _attempt(seen, case, plan, part_of(tick, done, len(cases)))
-    return tried
+    tried: dict[str, Tried] = {}
+    for names in _alike(cases):
+        seen = [_observe(name, cases[name], scene, plan, sides.held) for name in names]
+        part = part_of(tick, len(tried), len(cases), len(names))
+        tried |= dict(zip(names, _attempt_each(seen, [cases[name] for name in names], plan, part), strict=True))
+    return {name: tried[name] for name in cases}
 
 
 def run_more(scene: Scene, plan: Plan, sides: Sides, *, tick: Tick) -> list[Tried]:
     """Run the positive control on undefended updates of other batches, for as many as the criteria ask for and the data hold."""
     batches = sides.more if "positive" in plan.controls else ()
-    control = _control(plan)
-    return [
-        try_on(batch, control, ADAPTIVE, scene, plan, sides.held, part_of(tick, done, len(batches)))
-        for done, batch in enumerate(batches)
-    ]
+    cases = [Case(batch, _control(plan), ADAPTIVE, ()) for batch in batches]
+    return try_each(cases, [sides.held] * len(cases), scene, plan, tick)
 
 
-def try_on(
-    batch: Batch,
-    attack: Attack,
-    threat: ThreatModel,
-    scene: Scene,
-    plan: Plan,
-    public: Batch | None,
-    tick: Tick,
-    *,
-    defenses: tuple[Defense, ...] = (),
-) -> Tried:
-    """Run an attack on the update of a batch, undefended unless there are `defenses`."""
-    case = Case(batch, attack, threat, defenses)
-    return _attempt(_observe(CONTROL, case, scene, plan, public), case, plan, tick)
+def try_each(cases: Sequence[Case], public: Sequence[Batch | None], scene: Scene, plan: Plan, tick: Tick) -> list[Tried]:
+    """Run one attack on the updates of several batches, with other data for each."""
+    seen = [_observe(CONTROL, case, scene, plan, held) for case, held in zip(cases, public, strict=True)]
+    return _attempt_each(seen, cases, plan, tick)
 
 
 def _cases(scene: Scene, plan: Plan, decoy: Batch | None) -> dict[str, Case]:
@@ -112,6 +102,28 @@ def attempted(attack: Attack, seen: Observation, seed: int, tick: Tick) -> tuple
         return attack.run(seen, rng=stream(seed, "attack"), tick=tick), ""
     except OutOfScope as error:
         return None, str(error)
+
+
+def _alike(cases: Mapping[str, Case]) -> list[list[str]]:
+    """The names of cases by their attacks, in order."""
+    groups: dict[int, list[str]] = {}
+    for name, case in cases.items():
+        groups.setdefault(id(case.attack), []).append(name)
+    return list(groups.values())
+
+
+def _attempt_each(seen: Sequence[Observation], cases: Sequence[Case], plan: Plan, tick: Tick) -> list[Tried]:
+    """What comes of one attack on several updates: at once where it can, or each in its turn."""
+    attack, started = cases[0].attack if cases else None, time.perf_counter()
+    if len(cases) > 1 and isinstance(attack, Simultaneous):
+        with contextlib.suppress(OutOfScope):  # each in its turn, then: for each its own reason
+            guesses = attack.run_each(seen, rngs=[stream(plan.seed, "attack") for _ in seen], tick=tick)
+            seconds = (time.perf_counter() - started) / len(cases)
+            return [Tried(case, one, guess, "", seconds) for case, one, guess in zip(cases, seen, guesses, strict=True)]
+    return [
+        _attempt(one, case, plan, part_of(tick, place, len(cases)))
+        for place, (one, case) in enumerate(zip(seen, cases, strict=True))
+    ]
 
 
 def _attempt(seen: Observation, case: Case, plan: Plan, tick: Tick) -> Tried:

@@ -15,13 +15,13 @@ from typing import final
 import torch
 
 from leakgauge.auditing.environment import environment
-from leakgauge.auditing.lineup import split
+from leakgauge.auditing.lineup import Sides, split
 from leakgauge.auditing.outcome import Images, Outcome, unit
 from leakgauge.auditing.plan import Plan, Scene
 from leakgauge.auditing.record import ATTACK, Record, Setting, Trial, Verdict
 from leakgauge.auditing.scoring import lineup_of, numbers, scored
 from leakgauge.auditing.setting import offered
-from leakgauge.auditing.trials import attempted, try_on
+from leakgauge.auditing.trials import Case, Tried, attempted, try_each
 from leakgauge.auditing.verdict import recovered_examples
 from leakgauge.core import tree
 from leakgauge.core.abilities import Diagnosable, used_by
@@ -88,24 +88,25 @@ def rehearse(size: int, sent: Sent, plan: Plan, tick: Tick) -> list[Rehearsal]:
         return []
     order = torch.randperm(len(sent.public), generator=stream(plan.seed, "rehearsals"))
     count = min(plan.criteria.power, len(order) // (2 * size))
-    found = []
-    for number in range(count):
-        rows = order[number * size : (number + 1) * size].to(sent.public.x.device)
-        others = order[count * size :].to(sent.public.x.device)
-        scene = Scene(model=sent.model, secret=sent.public[rows], public=sent.public[others])
-        found.append(_rehearsal(scene, plan, part_of(tick, number, count)))
-    return found
+    others = sent.public[order[count * size :].to(sent.public.x.device)]
+    secrets = [sent.public[rows.to(sent.public.x.device)] for rows in order[: count * size].split(size)]
+    scenes = [Scene(model=sent.model, secret=secret, public=others) for secret in secrets]
+    is_labeled, candidates = Capability.LABELS in plan.threat, plan.criteria.candidates
+    sides = [
+        split(scene.public, scene.secret, candidates, is_labeled=is_labeled, rng=stream(plan.seed, "public")) for scene in scenes
+    ]
+    cases = [Case(scene.secret, plan.attack, plan.threat, plan.defenses) for scene in scenes]
+    tried = try_each(cases, [side.held for side in sides], scenes[0], plan, tick)
+    return [_rehearsal(*one, plan) for one in zip(tried, scenes, sides, strict=True)]
 
 
-def _rehearsal(scene: Scene, plan: Plan, tick: Tick) -> Rehearsal:
-    """One rehearsal: an example counts as recovered as in an audit, beside a blind guess and other images."""
-    is_labeled = Capability.LABELS in plan.threat
-    sides = split(scene.public, scene.secret, plan.criteria.candidates, is_labeled=is_labeled, rng=stream(plan.seed, "public"))
-    tried = try_on(scene.secret, plan.attack, plan.threat, scene, plan, sides.held, tick, defenses=plan.defenses)
+def _rehearsal(tried: Tried, scene: Scene, sides: Sides, plan: Plan) -> Rehearsal:
+    """What came of a rehearsal: an example counts as recovered as in an audit, beside a blind guess and other images."""
     informed = ThreatModel(plan.threat.name, plan.threat.grants | {Capability.COUNT, Capability.PUBLIC_DATA})
-    blind = try_on(scene.secret, plan.blind, informed, scene, plan, sides.held, no_tick, defenses=plan.defenses)
-    lineup = lineup_of(scene, plan, sides.lineup, is_labeled=is_labeled)
-    trial, _, _ = scored(tried, scene, plan, lineup, [blind.pixels(scene)], sides)
+    blind = Case(scene.secret, plan.blind, informed, plan.defenses)
+    floors = [one.pixels(scene) for one in try_each([blind], [sides.held], scene, plan, no_tick)]
+    lineup = lineup_of(scene, plan, sides.lineup, is_labeled=Capability.LABELS in plan.threat)
+    trial, _, _ = scored(tried, scene, plan, lineup, floors, sides)
     return Rehearsal(len(recovered_examples(trial)), len(scene.secret), _best(trial))
 
 

@@ -30,9 +30,9 @@ def no_tick(_: float) -> None:
     """Report progress to nobody."""
 
 
-def part_of(tick: Tick, done: int, parts: int) -> Tick:
-    """The progress of one part, of which `done` came before, as progress of the whole."""
-    return lambda share: tick((done + share) / parts)
+def part_of(tick: Tick, done: int, parts: int, count: int = 1) -> Tick:
+    """The progress of one part, or of `count` as one, of which `done` came before, as progress of the whole."""
+    return lambda share: tick((done + count * share) / parts)
 
 
 @final

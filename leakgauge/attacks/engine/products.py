@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -31,31 +32,39 @@ _LARGE = 4_000_000
 
 
 class Target(NamedTuple):
-    """An update to compare gradients with, in a unit that brings its largest number to about 1: its square stays within range."""
+    """An update to compare all gradients with, or one for each candidate.
 
-    numbers: Params
-    squares: Mapping[str, Tensor]  # scalars
-    unit: float  # a power of two, so that nothing is rounded
+    Each is in a unit that brings its largest number to about 1: its square stays within range.
+    """
+
+    numbers: Params  # [1, *shape], or [candidates, *shape]
+    squares: Mapping[str, Tensor]  # [1] or [candidates]
+    unit: Tensor  # [1] or [candidates]; powers of two, so that nothing is rounded
 
 
-def target(update: Params) -> Target:
-    """Return an update as a target, in a unit of its own."""
+def target(*updates: Params) -> Target:
+    """Return updates of the same tensors as targets, each in a unit of its own."""
+    units = [_unit(update) for update in updates]
+    numbers = {name: torch.stack([update[name] / unit for update, unit in zip(updates, units, strict=True)]) for name in updates[0]}
+    squares = {name: torch.stack([one.square().sum() for one in value]) for name, value in numbers.items()}
+    return Target(numbers, squares, next(iter(updates[0].values())).new_tensor(units))
+
+
+def _unit(update: Params) -> float:
     most = max((float(value.abs().max()) for value in update.values() if value.numel()), default=0.0)
-    unit = 2.0 ** math.frexp(most)[1] if 0 < most < math.inf else 1.0
-    numbers = {name: value / unit for name, value in update.items()}
-    return Target(numbers, {name: value.square().sum() for name, value in numbers.items()}, unit)
+    return 2.0 ** math.frexp(most)[1] if 0 < most < math.inf else 1.0
 
 
 class Products(NamedTuple):
-    """By tensor: the products of each candidate's gradient with the update, its square, and the update's square.
+    """By tensor: the products of each candidate's gradient with its update, its square, and the update's square.
 
-    The update is in a `unit`, the gradients are as they are.
+    Updates are in a `unit`, the gradients are as they are.
     """
 
     dots: Mapping[str, Tensor]  # [candidates]
     squares: Mapping[str, Tensor]  # [candidates]
-    targets: Mapping[str, Tensor]  # scalars
-    unit: float
+    targets: Mapping[str, Tensor]  # [1] or [candidates]
+    unit: Tensor  # [1] or [candidates]
 
     def scaled(self, factors: Tensor) -> Products:
         """Return the products for gradients that are multiplied by a factor each, [candidates]."""
@@ -64,9 +73,9 @@ class Products(NamedTuple):
         return self._replace(dots=dots, squares=squares)
 
     def total(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the sums over tensors: products and squares [candidates], and the update's square."""
-        dots, squares = (torch.stack(list(one.values())).sum(dim=0) for one in (self.dots, self.squares))
-        return dots, squares, torch.stack(list(self.targets.values())).sum()
+        """Return the sums over tensors: products and squares [candidates], and the updates' squares [1] or [candidates]."""
+        dots, squares, targets = (torch.stack(list(one.values())).sum(dim=0) for one in (self.dots, self.squares, self.targets))
+        return dots, squares, targets
 
     @property
     def are_sound(self) -> Tensor:
@@ -78,10 +87,16 @@ class Products(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """A replay as what it makes of the gradients of single tensors, and then of the products of all."""
+    """A replay as what it makes of the gradients of single tensors, what it multiplies them by, and what becomes of all then."""
 
-    changes: Mapping[str, Change]
-    scaled: Callable[[Products], Products]
+    changes: Mapping[str, Change] = MappingProxyType({})
+    scale: float = 1.0
+    ended: Callable[[Products], Products] | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a multiple of the gradient."""
+        return not self.changes and self.ended is None
 
 
 @runtime_checkable
@@ -184,15 +199,15 @@ def _of(
     if entry.kind in ("channels", "last"):
         yield (entry.weight, *_explicit((g * _given(entry, candidates)).sum(dim=2), u, change))
         return
-    outputs, inputs, places = g.shape[1], u[0].numel(), g.shape[2]
+    outputs, inputs, places = g.shape[1], u[0, 0].numel(), g.shape[2]
     if change is None and _is_small(places, inputs, outputs):
         x = _given(entry, candidates)
-        dots = (g * (u.reshape(outputs, inputs) @ x)).sum(dim=(1, 2))
+        dots = (g * (_rows(u, outputs) @ x)).sum(dim=(1, 2))
         yield entry.weight, dots, ((x.mT @ x) * (g.mT @ g)).sum(dim=(1, 2))
     elif entry.kind == "linear" or places * inputs * outputs < _LARGE:
         yield (entry.weight, *_explicit(g @ _given(entry, candidates).mT, u, change))
     else:
-        yield (entry.weight, *_explicit(_of_convolution(entry, slope, candidates, u), u, change))
+        yield (entry.weight, *_explicit(_of_convolution(entry, slope, candidates, u[0]), u, change))
 
 
 def _of_convolution(entry: Entry, slope: Tensor, candidates: int, like: Tensor) -> Tensor:
@@ -203,10 +218,15 @@ def _of_convolution(entry: Entry, slope: Tensor, candidates: int, like: Tensor) 
 
 
 def _explicit(gradients: Tensor, update: Tensor, change: Change | None) -> tuple[Tensor, Tensor]:
-    """Products and squares of gradients that are written down, [candidates, ...] with as many numbers as the update each."""
-    own = gradients if change is None else change(gradients.reshape(-1, *update.shape))
-    own = own.flatten(1)
-    return own @ update.flatten(), torch.linalg.vecdot(own, own)
+    """Products and squares of gradients that are written down, [candidates, ...] with as many numbers as an update each."""
+    own = gradients if change is None else change(gradients.reshape(-1, *update.shape[1:]))
+    own, rows = own.flatten(1), update.flatten(1)
+    return own @ rows[0] if len(rows) == 1 else torch.linalg.vecdot(own, rows), torch.linalg.vecdot(own, own)
+
+
+def _rows(update: Tensor, outputs: int) -> Tensor:
+    """An update of a weight as a matrix, or as one for each candidate."""
+    return update.reshape(outputs, -1) if len(update) == 1 else update.reshape(len(update), outputs, -1)
 
 
 def _given(entry: Entry, candidates: int) -> Tensor:

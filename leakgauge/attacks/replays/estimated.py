@@ -79,11 +79,11 @@ class Adapted:
     def shape(self, seen: Observation, /) -> Shape | None:
         """Return the same for products of gradients; None where the wrapped replay has no such."""
         inner = self.replay.shape(seen) if isinstance(self.replay, Shaping) else None
-        if inner is None or inner.changes:
+        if inner is None or not inner.is_plain:
             return None
         changes: dict[str, Change] = {name: partial(_masked, mask=mask) for name, mask in self.estimates.columns.items()}
         changes |= {name: partial(keep_largest_each, count=count) for name, count in self.estimates.kept.items()}
-        return Shape(changes, lambda found: self._clipped(inner.scaled(found)))
+        return Shape(changes, inner.scale, self._clipped)
 
     def _clipped(self, found: Products) -> Products:
         return found.scaled(self._factor(found.total()[1]))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, final
 
-import torch
-
 from leakgauge.attacks.engine.products import Shape
 from leakgauge.core import tree
 from leakgauge.core.algorithm import algorithm
@@ -39,7 +37,7 @@ class OneGradient:
     def shape(self, seen: Observation, /) -> Shape | None:
         """Return the same for products of gradients; None with statistics of the batch."""
         scale = self._scale(seen)
-        return None if self.batchnorm == "train" else Shape({}, lambda found: found.scaled(torch.tensor(scale)))
+        return None if self.batchnorm == "train" else Shape(scale=scale)
 
     def _scale(self, seen: Observation) -> float:
         scale = seen.update.scale if self.scaled else 1.0

@@ -45,7 +45,7 @@ class Adam:
     ) -> Found:
         """Return the best of `steps` + 1 points."""
         starts = {name: value.unsqueeze(0) for name, value in start.items()}
-        return self.minimize_each(objective, starts, project=project, goal=goal, rngs=(rng,), tick=tick)[0]
+        return self.minimize_each(objective, starts, project=project, goals=(goal,), targets=(0,), rngs=(rng,), tick=tick)[0]
 
     def minimize_each(
         self,
@@ -54,20 +54,29 @@ class Adam:
         /,
         *,
         project: Callable[[Point], Point],
-        goal: float,
+        goals: Sequence[float],
+        targets: Sequence[int],
         rngs: Sequence[Rng],
         tick: Tick,
     ) -> list[Found]:
-        """Return the best of `steps` + 1 points from each start; all end where one reaches the goal, or none is a number."""
+        """Return the best of `steps` + 1 points from each start.
+
+        Starts of one target end where one of them reaches its goal, or none has a loss that is a number.
+        """
         rows = range(len(rngs))
+        open_targets = set(targets)
         points = {name: value.clone() for name, value in each_row(project, starts).items()}
         optimizer = torch.optim.Adam(points.values(), lr=self.learning_rate)
         bests = [Best(row_of(points, row)) for row in rows]
         for step in range(self.steps + 1):
             losses, slopes = descents(objective, points)
             for row, loss in zip(rows, losses.tolist(), strict=True):
-                bests[row].offer(row_of(points, row), loss)
-            if step == self.steps or any(one.loss <= goal for one in bests) or not bool(losses.isfinite().any()):
+                if targets[row] in open_targets:
+                    bests[row].offer(row_of(points, row), loss)
+            reached = {targets[row] for row in rows if bests[row].loss <= goals[row]}
+            alive = {targets[row] for row in rows if math.isfinite(bests[row].trace[-1])}
+            open_targets = (open_targets - reached) & alive
+            if step == self.steps or not open_targets:
                 break
             rate = self._rate(step)
             for name, value in points.items():

@@ -1,6 +1,17 @@
 """What an algorithm may be able to do beside its verb: optional protocols, asked for by `isinstance`."""
 
-from leakgauge.core.abilities.attacks import ROUNDS, Diagnosable, Informable, Learned, Limited, Needing, Using, inmost, used_by
+from leakgauge.core.abilities.attacks import (
+    ROUNDS,
+    Diagnosable,
+    Informable,
+    Learned,
+    Limited,
+    Needing,
+    Simultaneous,
+    Using,
+    inmost,
+    used_by,
+)
 from leakgauge.core.abilities.clients import (
     Accountable,
     Averaging,
@@ -63,6 +74,7 @@ __all__ = [
     "Owning",
     "ROUNDS",
     "Separable",
+    "Simultaneous",
     "Trains",
     "Transforming",
     "Uncovering",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
 from leakgauge.core.protocols import Attack
-from leakgauge.core.types import Batch, Capability, Inputs, Observation, Rng, Tick
+from leakgauge.core.types import Batch, Capability, Inputs, Observation, Reconstruction, Rng, Tick
 
 
 @runtime_checkable
@@ -16,6 +17,15 @@ class Informable(Protocol):
 
     def informed(self) -> Attack:
         """Return the attack that uses every grant."""
+        ...
+
+
+@runtime_checkable
+class Simultaneous(Protocol):
+    """An attack that can look for the batches behind several updates at once, for less than what they would take in turn."""
+
+    def run_each(self, seen: Sequence[Observation], /, *, rngs: Sequence[Rng], tick: Tick) -> list[Reconstruction]:
+        """Return what `run` returns for each, up to rounding. Raises OutOfScope where it does not apply to one of them."""
         ...
 
 

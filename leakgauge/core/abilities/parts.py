@@ -102,17 +102,22 @@ class Concurrent(Protocol):
         /,
         *,
         project: Callable[[Point], Point],
-        goal: float,
+        goals: Sequence[float],
+        targets: Sequence[int],
         rngs: Sequence[Rng],
         tick: Tick,
     ) -> list[Found]:
-        """Return what `minimize` finds from each of n starts, whose tensors are stacked; all end where one reaches the goal."""
+        """Return what `minimize` finds from each of n starts, whose tensors are stacked.
+
+        `goals` are one for each start, and so are `targets`, which say what it is after: starts of one target end where one of
+        them reaches its goal.
+        """
         ...
 
 
 @runtime_checkable
 class Separable(Protocol):
-    """A prior that is a mean over examples."""
+    """A prior that is a mean over examples, whatever the update is that was seen."""
 
     def each(self, batch: Batch, seen: Observation, /) -> Tensor:
         """Return -log p of each example [n], up to a constant: their mean is the prior of the batch."""
