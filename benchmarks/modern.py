@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,8 +34,10 @@ NETS: Mapping[str, Victim] = {
 }
 
 
-_TRIED = 20
+_TRIED = 50
 """Steps of breaching after which it is known how many of them go into the time that `modern` took."""
+_NEAR = 0.95
+"""The share of that time from which on it counts as equal; breaching is run again, with more steps, until it took as much."""
 
 
 class Contest(NamedTuple):
@@ -91,19 +94,21 @@ def run(settings: Settings, results: Results) -> Shown:
     )
 
 
-def _timed(this: Case, work: Callable[[], Batch]) -> Values:
+def _timed(this: Case, work: Callable[[], Batch]) -> dict[str, float]:
     began = time.perf_counter()
     guess = work()
-    return {"psnr": psnr(guess, this.secret), "seconds": time.perf_counter() - began}
+    seconds = time.perf_counter() - began
+    return {"psnr": psnr(guess, this.secret), "seconds": seconds}
 
 
 def _in_equal_time(this: Case, index: int, seconds: float) -> Values:
-    """What breaching finds, whose schedule is spread over as many steps as go into so many seconds."""
-    tried = time.perf_counter()
-    InvertingGradients(this.seen, steps=_TRIED).run(stream(index, "attack", "breaching"))
-    steps = max(_TRIED, round(seconds * _TRIED / (time.perf_counter() - tried)))
-    peer = InvertingGradients(this.seen, steps=steps)
-    return {**_timed(this, lambda: peer.run(stream(index, "attack", "breaching"))), "steps": steps}
+    """What breaching finds, whose schedule is spread over as many steps as go into at least so many seconds, or nearly."""
+    steps, found = _TRIED, dict[str, float]()
+    while not found or found["seconds"] < _NEAR * seconds:
+        steps = steps if not found else math.ceil(steps * seconds / found["seconds"])
+        peer = InvertingGradients(this.seen, steps=steps)
+        found = _timed(this, partial(peer.run, stream(index, "attack", "breaching")))
+    return {**found, "steps": steps}
 
 
 def _compared(contests: list[Contest]) -> Values:

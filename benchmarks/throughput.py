@@ -31,9 +31,7 @@ def run(settings: Settings, results: Results) -> Shown:
     images, steps = settings.images or IMAGES, settings.steps or STEPS
 
     def measure(net: str) -> Values:
-        cases = [
-            case(pool, index, NETS[net], INFORMED, weights=FIRST, device=device) for index in range(FIRST, FIRST + images)
-        ]
+        cases = [case(pool, index, NETS[net], INFORMED, weights=FIRST, device=device) for index in range(FIRST, FIRST + images)]
         attack = inverting_gradients(steps=steps, total_variation=equal_variation(pool.inputs.shape[-1]))
         rngs = [stream(index, "attack") for index in range(images)]
 
@@ -54,9 +52,7 @@ def run(settings: Settings, results: Results) -> Shown:
             began = time.perf_counter()
             guesses = work()
             found[f"{name}, s"] = (time.perf_counter() - began) / len(guesses)
-            found[f"{name}, dB"] = statistics.median(
-                psnr(guess, one.secret) for guess, one in zip(guesses, cases, strict=False)
-            )
+            found[f"{name}, dB"] = statistics.median(psnr(guess, one.secret) for guess, one in zip(guesses, cases, strict=False))
         return found | {f"{name} / at once": found[f"{name}, s"] / found["at once, s"] for name in ways if name != "at once"}
 
     rows = [

@@ -1,5 +1,6 @@
 """Ways to compute an objective and its slopes: each against reverse differentiation of one candidate after the other."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from leakgauge.attacks.computing import Computed
 from leakgauge.attacks.engine.compiled import compiled, is_worthwhile
 from leakgauge.attacks.engine.descent import one_by_one, row_of
 from leakgauge.attacks.engine.gathering import gathered
-from leakgauge.attacks.engine.products import products, target, unwritten
+from leakgauge.attacks.engine.products import operations, products, target, unwritten
 from leakgauge.attacks.gradinversion import gradinversion
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.inverting_gradients import inverting_gradients
@@ -27,10 +28,13 @@ from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.replays.one_gradient import OneGradient
 from leakgauge.attacks.restarting import Searching
 from leakgauge.attacks.searches.adam import Adam
+from leakgauge.attacks.searches.cma_es import CMAES
+from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.spaces.pixels import Pixels
 from leakgauge.attacks.terms import Terms
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.core.capabilities import INFORMED
+from leakgauge.core.devices import threads_for
 from leakgauge.core.rng import stream
 from leakgauge.core.threat import observe
 from leakgauge.core.types import Batch, Inputs, Model, Update, no_tick
@@ -590,3 +594,59 @@ def test_networks_as_people_write_them_are_right(net, count, size, monkeypatch):
     alike(Computed((problem,)).descents(points), one_by_one(problem, points), 1e-9)
     expected = torch.stack([problem(row_of(points, row)) for row in range(count)])
     assert torch.allclose(Computed((problem,)).each(points), expected)
+
+
+# Threads
+
+
+@pytest.fixture
+def several_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("operations", "threads"), [(0, 1), (499_999_999, 1), (500_000_000, 3)], ids=["nothing", "small", "large"])
+def test_what_has_few_operations_has_one_thread(operations, threads, several_threads):
+    with threads_for(operations):
+        assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == 3
+    with pytest.raises(ZeroDivisionError), threads_for(operations):
+        1 / 0  # noqa: B018
+    assert torch.get_num_threads() == 3
+
+
+def test_one_thread_stays_one(several_threads):
+    torch.set_num_threads(1)
+    with threads_for(10**12):
+        assert torch.get_num_threads() == 1
+
+
+def test_operations_are_counted_by_hand():
+    model = MLP(hidden=(40,)).build(INPUTS, rng=stream(0))
+    assert operations(model, torch.zeros(3, *INPUTS.shape)) == 3 * 2 * (432 * 40 + 40 * 5)
+
+
+@pytest.mark.parametrize(
+    ("attack", "candidates"),
+    [
+        (inverting_gradients(steps=1), 1),
+        (inverting_gradients(steps=1, restarts=5), 5),
+        (inverting_gradients(steps=1, restarts=40), 16),
+        (replace(inverting_gradients(), search=LBFGS(steps=1), restarts=3), 1),
+        (replace(inverting_gradients(), search=CMAES(budget=2, population=2)), 16),
+        (replace(inverting_gradients(steps=1), group=GroupConsistency(members=4)), 4),
+    ],
+    ids=["one", "restarts", "many", "one_by_one", "population", "group"],
+)
+def test_a_search_has_the_threads_that_its_candidates_keep_busy(attack, candidates, monkeypatch):
+    seen, asked = seen_small(), []
+
+    def noted(operations):
+        asked.append(operations)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr("leakgauge.attacks.restarting.threads_for", noted)
+    attack.run(seen, rng=stream(0), tick=no_tick)
+    assert asked[0] == candidates * operations(seen.model, torch.zeros(1, *INPUTS.shape))

@@ -111,16 +111,15 @@ class Computed:
                 losses = problems[0].weight * terms.likelihood + terms.prior
                 moved = slopes(losses.sum(), list(leaves.values()))
             is_near = terms.likelihood.detach() < _DIGITS * _vanishing(problems, losses)
-            return losses.detach(), is_near | ~terms.are_sound, *moved
+            return losses.detach(), (is_near | ~terms.are_sound) & losses.detach().isfinite(), *moved
 
         # Which labels go with which row is part of what is compiled, so not for the rows that are left when others go alone.
         found = self._run(compute, part, tuple(rows), is_fixed=not self.alone)
         if not found:
             self.alone.update(rows)
             return {}
-        losses, flags, *values = found
+        losses, apart, *values = found
         moved = dict(zip(part, values, strict=True))
-        apart = flags & losses.isfinite()
         self.alone.update(row for row, is_apart in zip(rows, apart.tolist(), strict=True) if is_apart)
         if not self._is_right(points, [row for row in rows if row not in self.alone], losses[~apart], len(rows)):
             self.alone.update(rows)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from leakgauge.attacks.ball import Ball
-from leakgauge.attacks.engine.products import Target, target, unwritten
+from leakgauge.attacks.engine.products import Target, operations, target, unwritten
 from leakgauge.attacks.terms import Losses, Terms
 from leakgauge.core.abilities import Generative, conditioned
 from leakgauge.core.protocols import Point, Space
@@ -70,6 +70,12 @@ class Problem:
         """How many numbers of a candidate's gradient need not be written down."""
         inputs, like = self.seen.model.inputs, next(iter(self.seen.update.delta.values()))
         return unwritten(self.seen.model, Batch(like.new_zeros(len(self.labels), *inputs.shape), self.labels))
+
+    @cached_property
+    def operations(self) -> int:
+        """How many floating-point operations one candidate takes on its way through the network."""
+        inputs, like = self.seen.model.inputs, next(iter(self.seen.update.delta.values()))
+        return operations(self.seen.model, like.new_zeros(len(self.labels), *inputs.shape))
 
     @cached_property
     def vanishing(self) -> float:

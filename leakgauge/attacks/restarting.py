@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, final
 
@@ -14,7 +15,9 @@ from leakgauge.attacks.computing import AT_ONCE, Computed
 from leakgauge.attacks.engine.descent import stacked_points
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.objective import Problem, go_together
+from leakgauge.attacks.searches.budgeted import Stepwise
 from leakgauge.core.abilities import Concurrent, Foreseeing
+from leakgauge.core.devices import threads_for
 from leakgauge.core.protocols import Found, Point, Search
 from leakgauge.core.rng import fork
 from leakgauge.core.types import Rng, Tick, part_of
@@ -46,7 +49,8 @@ class Searching:
         if self.group is None:
             return self.together([one], tick=tick)[0]
         given: dict[str, Any] = {"project": one.problem.project, "goal": one.goal, "rng": one.rng, "tick": tick}
-        return self.group.minimize(self.search, self._computed(one.problem), one.starts, **given)
+        with self._threads([one] * self.group.members):
+            return self.group.minimize(self.search, self._computed(one.problem), one.starts, **given)
 
     def depends(self, one: Restart) -> bool:
         """Return whether the searches of a target are one: because they can be, or because those that do worse end early."""
@@ -61,6 +65,10 @@ class Searching:
 
     def together(self, restarts: Sequence[Restart], *, tick: Tick) -> list[Found]:
         """Return what all searches find."""
+        with self._threads(restarts):
+            return self._together(restarts, tick)
+
+    def _together(self, restarts: Sequence[Restart], tick: Tick) -> list[Found]:
         if self.annealing is None:
             return self._searched(restarts, [one.starts[0] for one in restarts], [one.rng for one in restarts], tick)
 
@@ -104,6 +112,13 @@ class Searching:
     def _shares(self, one: Restart) -> bool:
         """Whether all searches can be one: what each is worth depends on its examples alone, and they differ in labels."""
         return isinstance(self.search, Concurrent) and self.group is None and not one.adjusted and one.problem.is_shareable
+
+    def _threads(self, restarts: Sequence[Restart]) -> AbstractContextManager[None]:
+        """As many threads as the candidates that are computed at once keep busy."""
+        problem, most = restarts[0].problem, max(1, AT_ONCE // len(restarts[0].problem.labels))
+        is_many = self.group is not None or self._shares(restarts[0])
+        count = most if isinstance(self.search, Stepwise) else min(most, len(restarts)) if is_many else 1
+        return threads_for(count * problem.operations)
 
     def _computed(self, *problems: Problem) -> Computed:
         return Computed(problems, self.search.evaluations if isinstance(self.search, Foreseeing) else 0)

@@ -69,10 +69,12 @@ def _compiled(computation: Computation, arguments: Sequence[Tensor]) -> Computat
         *(value.clone().requires_grad_() for value in arguments)
     )
     constants = _lifted(graph)
-    run = torch.compile(graph, dynamic=False, options=_OPTIONS)
+    run = torch.compile(graph.forward, dynamic=False, options=_options())
+    with torch.no_grad(), _without_atomics():
+        run(*(value.detach() for value in arguments), *constants)
 
     def compute(*values: Tensor) -> tuple[Tensor, ...]:
-        with torch.no_grad(), _without_atomics():
+        with torch.no_grad():
             return tuple(run(*(value.detach() for value in values), *constants))
 
     return compute
@@ -128,7 +130,15 @@ def _keep_on_disk() -> None:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
-_OPTIONS: dict[str, str | int | bool | Callable[..., object]] = {"cpp.enable_loop_tail_vec": False}
-"""Code for the rest of a loop, of fewer numbers than a register holds, writes a whole register (pytorch issue 196681)."""
+def _options() -> dict[str, str | int | bool | Callable[..., object]]:
+    """How Inductor compiles.
+
+    Code for the rest of a loop, of fewer numbers than a register holds, writes a whole register (pytorch issue 196681). And each
+    graph is for one shape and one search, so that to look whether it still fits, some sixty tensors in every step, finds nothing.
+    """
+    unguarded = getattr(torch.compiler, "skip_all_guards_unsafe", None)
+    return {"cpp.enable_loop_tail_vec": False} | ({} if unguarded is None else {"guard_filter_fn": unguarded})
+
+
 _TOLERANCE = 1e-3
 """How far compiled results may be off: sums in another order, of 32 bits."""

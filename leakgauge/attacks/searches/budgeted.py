@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ class Info(NamedTuple):
     losses: Tensor  # [n]
 
 
+@runtime_checkable
 class Stepwise(Protocol):
     """A search without gradients, one step at a time, over vectors of numbers. A state that was stepped from is spent."""
 
