@@ -24,6 +24,7 @@ NAMES = (
     "step",
     "restarts",
     "throughput",
+    "threads",
     "candidates",
     "federating",
     "lock_theory",
