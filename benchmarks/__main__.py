@@ -25,6 +25,8 @@ NAMES = (
     "restarts",
     "throughput",
     "threads",
+    "scaling",
+    "large",
     "candidates",
     "federating",
     "lock_theory",

@@ -93,11 +93,11 @@ def run(settings: Settings, results: Results) -> Shown:
     count = settings.images or COUNT
     kinds = [
         results.row("foreign", {"kind": kind, "files": count // len(KINDS)}, partial(fuzzed, kind, count // len(KINDS)))
-        for kind in KINDS
+        for kind in settings.among(KINDS)
     ]
     crashed = sum(row["crashed"] for row in kinds)
     return Shown(
-        f"{count:,} files of {len(KINDS)} kinds, changed at random",
+        f"{sum(row['files'] for row in kinds):,} files of {len(kinds)} kinds, changed at random",
         kinds,
         {name: name for name in ("kind", "files", "taken", "refused", "crashed", "slowest, s", "peak, MB more", "first crash")},
         [f"{crashed} raised anything but one line of bad input (goal: 0)"],

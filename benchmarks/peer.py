@@ -96,14 +96,15 @@ def is_installed() -> bool:
 
 def _breaching() -> Any:
     try:
-        _import_torchvision()
+        import_torchvision()
         import breaching
     except ImportError as error:
         raise UsageError(f"benchmarks: {error.name} is not installed, expected breaching 0.1.2; see docs/benchmarks.md") from error
     return breaching
 
 
-def _import_torchvision() -> None:
+def import_torchvision() -> None:
+    """Import torchvision, that of another torch as well."""
     try:
         import torchvision
     except RuntimeError:

@@ -95,12 +95,17 @@ def test_slopes_for_several_updates_are_those_of_each(likelihood, replay):
 
 
 def test_targets_have_units_of_their_own():
-    updates = [{"a": torch.tensor([3.0, 1e-3])}, {"a": torch.tensor([1e-12, 0.0])}]
+    updates = [{"a": torch.tensor([3.0, 1e-3])}, {"a": torch.tensor([1e-12, 0.0])}, {"a": torch.tensor([-1e9, 1.0])}]
     aim = target(*updates)
-    assert aim.unit.tolist() == [4.0, 2.0**-39]
+    assert aim.unit.tolist() == [1.0, 2.0**-39, 2.0**30]
     for row, update in enumerate(updates):
         assert torch.equal(aim.numbers["a"][row] * aim.unit[row], update["a"])
         assert float(aim.squares["a"][row]) == float(target(update).squares["a"])
+
+
+def test_an_update_of_ordinary_size_is_not_copied():
+    update = {"a": torch.tensor([3.0, 1e-3])}
+    assert target(update).numbers["a"].data_ptr() == update["a"].data_ptr()
 
 
 ATTACKS = {

@@ -33,10 +33,7 @@ _LARGE = 4_000_000
 
 
 class Target(NamedTuple):
-    """An update to compare all gradients with, or one for each candidate.
-
-    Each is in a unit that brings its largest number to about 1: its square stays within range.
-    """
+    """An update to compare all gradients with, or one for each candidate, each in a unit in which squares stay within range."""
 
     numbers: Params  # [1, *shape], or [candidates, *shape]
     squares: Mapping[str, Tensor]  # [1] or [candidates]
@@ -46,14 +43,22 @@ class Target(NamedTuple):
 def target(*updates: Params) -> Target:
     """Return updates of the same tensors as targets, each in a unit of its own."""
     units = [_unit(update) for update in updates]
-    numbers = {name: torch.stack([update[name] / unit for update, unit in zip(updates, units, strict=True)]) for name in updates[0]}
+    if units == [1.0]:  # as it is: a copy would be as large as the network
+        numbers = {name: value.unsqueeze(0) for name, value in updates[0].items()}
+    else:
+        each = list(zip(updates, units, strict=True))
+        numbers = {name: torch.stack([update[name] / unit for update, unit in each]) for name in updates[0]}
     squares = {name: torch.stack([one.square().sum() for one in value]) for name, value in numbers.items()}
     return Target(numbers, squares, next(iter(updates[0].values())).new_tensor(units))
 
 
 def _unit(update: Params) -> float:
+    """That of the largest number, where it is far from 1."""
     most = max((float(value.abs().max()) for value in update.values() if value.numel()), default=0.0)
-    return 2.0 ** math.frexp(most)[1] if 0 < most < math.inf else 1.0
+    return 1.0 if not 0 < most < math.inf or 1 / _FAR < most < _FAR else 2.0 ** math.frexp(most)[1]
+
+
+_FAR = 1e4
 
 
 class Products(NamedTuple):
