@@ -94,13 +94,18 @@ def _seconds(step: Callable[[], object]) -> float:
 
 
 def _draw(rows: Sequence[Values], path: Path) -> None:
-    """One panel for each axis, in logarithms: a line along the diagonal grows as its axis does."""
+    """One panel for each axis, in logarithms: what grows as its axis does runs along the diagonal."""
     axes = list(dict.fromkeys(row["axis"] for row in rows))
-    figure = Figure(figsize=(3.2 * len(axes), 3), layout="constrained")
-    for place, axis in zip(figure.subplots(1, len(axes), squeeze=False)[0], axes, strict=True):
+    figure = Figure(figsize=(2.8 * len(axes), 2.8), layout="constrained")
+    panels = figure.subplots(1, len(axes), squeeze=False, sharey=True)[0]
+    for panel, axis in zip(panels, axes, strict=True):
         own = [row for row in rows if row["axis"] == axis]
-        place.loglog([row["value"] for row in own], [row["ms"] for row in own], "o-", base=2)
-        place.set(xlabel=axis, ylabel="ms a step")
-        place.grid(visible=True, alpha=0.3)
+        values = [row["value"] for row in own]
+        panel.loglog(values, [row["ms"] for row in own], "o-", base=2)
+        panel.set_xticks(values, labels=map(str, values))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.set(xlabel=axis)
+        panel.grid(visible=True, alpha=0.3)
+    panels[0].set_ylabel("ms a step")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
