@@ -118,3 +118,12 @@ def test_shards_are_disjoint_and_whole(specs, count):
 @pytest.mark.parametrize("part", ["0/2", "3/2", "1", "1/0", "a/b", "-1/2", "1/2/3", "", "1 / 2", "²/3"])
 def test_a_shard_that_does_not_exist(part):
     assert told(sweep.shard, (), part) == f"shard: got {part!r}, expected i/n with i from 1 to n, such as 1/4"
+
+
+def test_a_point_that_stands_there_often_is_checked_once(monkeypatch):
+    """A list of thousands of equal values is taken as fast as one of them."""
+    checked, parse = [], sweep.parse
+    monkeypatch.setattr(sweep, "parse", lambda document: checked.append(document) or parse(document))
+    specs = sweep.expand({"base": BASE, "grid": {"seed": [0] * 500 + [1]}, "include": [{"seed": 0}, {"seed": 2}]})
+    assert [one.parts.seed for one in specs] == [0, 1, 2]
+    assert len(checked) == 3

@@ -55,7 +55,7 @@ def expand(document: Mapping[str, Any], *, folder: Path = Path(), overrides: Seq
     for assignment in overrides:
         base = complete(override(base, assignment))
     found: dict[str, AuditSpec] = {}
-    for point in _points(document):
+    for point in {repr(point): point for point in _points(document)}.values():  # a value that stands there twice is checked once
         spec = _at(base, point, _name(document))
         found.setdefault(key(spec), spec)
     return tuple(found.values())
