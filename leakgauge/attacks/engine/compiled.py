@@ -12,7 +12,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, fx
@@ -72,9 +72,10 @@ def _compiled(computation: Computation, arguments: Sequence[Tensor]) -> Computat
     run = torch.compile(graph.forward, dynamic=False, options=_options())
     with torch.no_grad(), _without_atomics():
         run(*(value.detach() for value in arguments), *constants)
+    later = _without_atomics if _UNGUARDED is None else nullcontext  # a guard would see the change, and compile anew with them
 
     def compute(*values: Tensor) -> tuple[Tensor, ...]:
-        with torch.no_grad():
+        with torch.no_grad(), later():
             return tuple(run(*(value.detach() for value in values), *constants))
 
     return compute
@@ -136,9 +137,10 @@ def _options() -> dict[str, str | int | bool | Callable[..., object]]:
     Code for the rest of a loop, of fewer numbers than a register holds, writes a whole register (pytorch issue 196681). And each
     graph is for one shape and one search, so that to look whether it still fits, some sixty tensors in every step, finds nothing.
     """
-    unguarded = getattr(torch.compiler, "skip_all_guards_unsafe", None)
-    return {"cpp.enable_loop_tail_vec": False} | ({} if unguarded is None else {"guard_filter_fn": unguarded})
+    return {"cpp.enable_loop_tail_vec": False} | ({} if _UNGUARDED is None else {"guard_filter_fn": _UNGUARDED})
 
 
+_UNGUARDED: Callable[..., object] | None = getattr(torch.compiler, "skip_all_guards_unsafe", None)
+"""Of newer versions of torch."""
 _TOLERANCE = 1e-3
 """How far compiled results may be off: sums in another order, of 32 bits."""
