@@ -137,7 +137,8 @@ def _options() -> dict[str, str | int | bool | Callable[..., object]]:
     Code for the rest of a loop, of fewer numbers than a register holds, writes a whole register (pytorch issue 196681). And each
     graph is for one shape and one search, so that to look whether it still fits, some sixty tensors in every step, finds nothing.
     """
-    return {"cpp.enable_loop_tail_vec": False} | ({} if _UNGUARDED is None else {"guard_filter_fn": _UNGUARDED})
+    plain: dict[str, str | int | bool | Callable[..., object]] = {"cpp.enable_loop_tail_vec": False}
+    return plain if _UNGUARDED is None else {**plain, "guard_filter_fn": _UNGUARDED}
 
 
 _UNGUARDED: Callable[..., object] | None = getattr(torch.compiler, "skip_all_guards_unsafe", None)
