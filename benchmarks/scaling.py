@@ -20,9 +20,9 @@ from leakgauge.attacks.computing import Computed
 from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.objective import Problem
 from leakgauge.core.capabilities import INFORMED
-from leakgauge.core.devices import threads_for
 from leakgauge.core.protocols import Pool, Victim
 from leakgauge.core.rng import stream
+from leakgauge.core.workload import threads_for
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.lenet import LeNet
 

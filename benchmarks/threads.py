@@ -13,12 +13,12 @@ import torch
 from benchmarks.cases import Settings, case
 from benchmarks.results import Results, Shown, Values
 from leakgauge.attacks.computing import Computed
-from leakgauge.attacks.engine.products import operations
 from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.objective import Problem
 from leakgauge.core.capabilities import INFORMED
 from leakgauge.core.protocols import Victim
 from leakgauge.core.rng import stream
+from leakgauge.core.workload import operations
 from leakgauge.victims.cnn import CNN
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.lenet import LeNet

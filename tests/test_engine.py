@@ -15,7 +15,7 @@ from leakgauge.attacks.computing import Computed
 from leakgauge.attacks.engine.compiled import compiled, is_worthwhile
 from leakgauge.attacks.engine.descent import one_by_one, row_of
 from leakgauge.attacks.engine.gathering import gathered
-from leakgauge.attacks.engine.products import operations, products, target, unwritten
+from leakgauge.attacks.engine.products import products, target, unwritten
 from leakgauge.attacks.gradinversion import gradinversion
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.inverting_gradients import inverting_gradients
@@ -34,10 +34,10 @@ from leakgauge.attacks.spaces.pixels import Pixels
 from leakgauge.attacks.terms import Terms
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.core.capabilities import INFORMED
-from leakgauge.core.devices import threads_for
 from leakgauge.core.rng import stream
 from leakgauge.core.threat import observe
 from leakgauge.core.types import Batch, Inputs, Model, Update, no_tick
+from leakgauge.core.workload import operations, threads_for
 from leakgauge.victims.cnn import CNN
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.lenet import LeNet

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from leakgauge.attacks.ball import Ball
-from leakgauge.attacks.engine.products import Target, operations, target, unwritten
+from leakgauge.attacks.engine.products import Target, target, unwritten
 from leakgauge.attacks.terms import Losses, Terms
 from leakgauge.core.abilities import Generative, conditioned
 from leakgauge.core.protocols import Point, Space
 from leakgauge.core.types import Batch, Observation, Rng
+from leakgauge.core.workload import operations
 
 
 @final

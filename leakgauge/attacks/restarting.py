@@ -17,10 +17,10 @@ from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.objective import Problem, go_together
 from leakgauge.attacks.searches.budgeted import Stepwise
 from leakgauge.core.abilities import Concurrent, Foreseeing
-from leakgauge.core.devices import threads_for
 from leakgauge.core.protocols import Found, Point, Search
 from leakgauge.core.rng import fork
 from leakgauge.core.types import Rng, Tick, part_of
+from leakgauge.core.workload import threads_for
 
 
 class Restart(NamedTuple):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from leakgauge.core.errors import UsageError
@@ -49,23 +47,3 @@ def device_named(name: str) -> torch.device:
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-@contextmanager
-def threads_for(operations: int) -> Iterator[None]:
-    """Compute on one thread what has few operations a pass, and would wait longer for a second one than that would help."""
-    import torch
-
-    threads = torch.get_num_threads()
-    if operations >= _SHARED or threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-_SHARED = 500_000_000
-"""Floating-point operations of a forward pass from which on several threads pay (see docs/performance.md)."""

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
-from torch.utils.flop_counter import FlopCounterMode
 
 from leakgauge.attacks.engine.tape import Entry, Tape
 from leakgauge.core.autodiff import is_replayed
@@ -171,13 +170,6 @@ def _summed(model: Model, logits: Tensor, batch: Batch, candidates: int) -> Tens
         return own * candidates / whole * model.loss_of(logits, batch.y)
     parts = [model.loss_of(logits[rows], batch.y[rows]) for rows in torch.arange(len(batch)).reshape(candidates, -1)]
     return torch.stack(parts).sum()
-
-
-def operations(model: Model, x: Tensor) -> int:
-    """Return how many floating-point operations a forward pass takes: products of matrices, convolutions, attention."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.forward(model.params, model.buffers, x, training=False)
-    return int(counter.get_total_flops())
 
 
 def unwritten(model: Model, batch: Batch) -> int:
