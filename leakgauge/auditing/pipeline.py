@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from leakgauge.auditing.diagnosis import diagnose
@@ -21,8 +22,10 @@ from leakgauge.auditing.setting import setting_of
 from leakgauge.auditing.trials import run_more, run_trials
 from leakgauge.auditing.verdict import decide
 from leakgauge.core.capabilities import require
+from leakgauge.core.isolation import isolated
 from leakgauge.core.rng import stream
 from leakgauge.core.types import Capability, Tick, no_tick, part_of
+from leakgauge.core.workload import operations, threads_for
 
 
 def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
@@ -32,6 +35,12 @@ def run(scene: Scene, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
     attack needs what the threat model does not grant, or the update is not sound.
     """
     require(plan.attack.needs, plan.threat, f"the attack {type(plan.attack).__name__}")
+    # Zeros, in a network of its own: what this one remembers of the secret would reach the adversary with it.
+    with threads_for(operations(isolated(scene.model), torch.zeros_like(scene.secret.x))):
+        return _run(scene, plan, tick)
+
+
+def _run(scene: Scene, plan: Plan, tick: Tick) -> Outcome:
     started = time.perf_counter()
     is_labeled = Capability.LABELS in plan.threat
     rng = stream(plan.seed, "public")
