@@ -33,6 +33,7 @@ from leakgauge.defenses.clipping import Clipping
 from leakgauge.defenses.noise import GaussianNoise
 from leakgauge.defenses.pruning import Pruning
 from leakgauge.metrics.psnr import PSNR
+from leakgauge.spec import parse, prepare
 from leakgauge.testing import check_secrecy
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.lenet import LeNet
@@ -532,3 +533,27 @@ def test_without_a_positive_control_nothing_found_says_nothing():
     assert verdict.outcome == "inconclusive"
     assert verdict.reason.startswith("No positive control was run")
     assert decide({**trials, ATTACK: SOUND[ATTACK]}, SETTING, ALPHA).outcome == "leaks"
+
+
+@pytest.mark.parametrize("steps", [0, 3], ids=["fresh", "trained"])
+def test_an_audit_does_not_depend_on_how_many_threads_there_are(steps):
+    """A gradient's sums are in another order on two threads, and its last digits are others."""
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            made = prepare(parse({**WIDE, "training": steps}))
+            found.append(run(*made).record.setting)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert (found[0].model, found[0].update) == (found[1].model, found[1].update)
+
+
+WIDE = {
+    "data": {"name": "photographs", "size": 16},
+    "batch": {"size": 1},
+    "victim": {"name": "cnn", "width": 16},
+    "attack": {"name": "inverting_gradients", "steps": 2},
+    "threat": "informed",
+}

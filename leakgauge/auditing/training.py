@@ -20,6 +20,7 @@ from leakgauge.core.autodiff import loss_gradient
 from leakgauge.core.caching import cache_folder
 from leakgauge.core.errors import UsageError
 from leakgauge.core.types import Batch, Model, Params, Rng, Tick, no_tick
+from leakgauge.core.workload import operations, threads_for
 
 _log = logging.getLogger(__name__)
 _CACHE_FAILURES = (OSError, RuntimeError, ValueError, SafetensorError)
@@ -45,6 +46,12 @@ def train(model: Model, data: Batch, training: Training, *, rng: Rng, tick: Tick
     """
     if not len(data):
         raise UsageError("training: got no example, expected at least one; leave some for training")
+    size = min(training.batch_size, len(data))
+    with threads_for(operations(model, torch.zeros_like(data.x[:size]))):
+        return _trained(model, data, training, rng, tick)
+
+
+def _trained(model: Model, data: Batch, training: Training, rng: Rng, tick: Tick) -> Model:
     params: Params = tree.detach(model.params)
     buffers: Params = tree.detach(model.buffers)
     velocity = tree.apply(torch.zeros_like, params)

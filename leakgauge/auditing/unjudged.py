@@ -26,9 +26,11 @@ from leakgauge.auditing.verdict import recovered_examples
 from leakgauge.core import tree
 from leakgauge.core.abilities import Diagnosable, used_by
 from leakgauge.core.capabilities import require
+from leakgauge.core.isolation import isolated
 from leakgauge.core.rng import stream
 from leakgauge.core.threat import observe_update, protect
 from leakgauge.core.types import Batch, Capability, Model, Observation, Reconstruction, ThreatModel, Tick, Update, no_tick, part_of
+from leakgauge.core.workload import operations, threads_for
 
 
 @final
@@ -58,6 +60,13 @@ def run_unjudged(sent: Sent, plan: Plan, *, tick: Tick = no_tick) -> Outcome:
     Raises UsageError if the attack needs what the threat model does not grant, or the update is not sound.
     """
     require(plan.attack.needs, plan.threat, f"the attack {type(plan.attack).__name__}")
+    like = next(iter(sent.model.params.values()))
+    examples = like.new_zeros(sent.update.examples or 1, *sent.model.inputs.shape)
+    with threads_for(operations(isolated(sent.model), examples)):
+        return _run(sent, plan, tick)
+
+
+def _run(sent: Sent, plan: Plan, tick: Tick) -> Outcome:
     started = time.perf_counter()
     client = protect(plan.client, plan.defenses if Capability.DEFENSE in plan.threat else ())
     seen = observe_update(sent.model, sent.update, threat=plan.threat, client=client, public=sent.public)
