@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -32,15 +32,13 @@ TIMELESS = ("seconds", "started", "environment")
 def run(settings: Settings, results: Results) -> Shown:
     """Kill so many times as `--images` says; audits have `--steps` steps."""
     kills, steps = settings.images or KILLS, settings.steps or STEPS
-    rows = [
-        results.row("surviving", {"what": f"{kills} kills", "steps": steps}, lambda: killed(kills, steps)),
-        *(
-            results.row("surviving", {"what": f"{count} processes", "steps": steps}, partial(shared, count, steps))
-            for count in SHARERS
-        ),
-        results.row("surviving", {"what": "files that may not grow", "steps": steps}, lambda: narrowed(steps)),
-        results.row("surviving", {"what": "the same audits elsewhere", "steps": steps}, lambda: repeated(steps)),
-    ]
+    parts: Mapping[str, Callable[[], Values]] = {
+        f"{kills} kills": lambda: killed(kills, steps),
+        **{f"{count} processes": partial(shared, count, steps) for count in SHARERS},
+        "files that may not grow": lambda: narrowed(steps),
+        "the same audits elsewhere": lambda: repeated(steps),
+    }
+    rows = [results.row("surviving", {"what": what, "steps": steps}, measure) for what, measure in settings.among(parts).items()]
     return Shown(
         f"Sweeps of {AUDITS} audits",
         rows,

@@ -69,8 +69,8 @@ class Attempt:
             return self._launched(context, payload)
         except (EOFError, OSError) as error:
             raise UsageError(
-                f"no worker can be started ({type(error).__name__} {one_line(error)}), expected memory for one; what is finished "
-                "is kept: make room and run the same command again"
+                f"no worker can be started ({type(error).__name__} {one_line(error)}), expected memory for one, and room in a "
+                "temporary folder; what is finished is kept: make room and run the same command again"
             ) from error
 
     def _launched(self, context: SpawnContext | ForkServerContext, payload: bytes) -> Attempt:

@@ -45,7 +45,13 @@ def score_table(record: Record, setting: Setting, anchor: str) -> Table:
         _row(record, "recovered", "Examples recovered", _criterion(setting), lambda name, _: _recovered(name, record, setting)),
         _row(record, "ranks", "Identified first", _odds(setting), lambda _, trial: _identified(trial, setting)),
         _row(record, "labels", "Label accuracy", "over the batch, in any order", lambda _, trial: _labels_right(trial)),
-        _row(record, "seconds", "Time", "", lambda _, trial: Cell(duration(trial.seconds), _ending(trial))),
+        _row(
+            record,
+            "seconds",
+            "Time",
+            "of attacks that ran at once, an equal share",
+            lambda _, trial: Cell(duration(trial.seconds), _ending(trial)),
+        ),
     )
     return Table(
         anchor=anchor,
