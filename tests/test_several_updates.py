@@ -183,10 +183,14 @@ def test_what_cannot_go_together_goes_in_turn(other, crossings):
         assert torch.equal(found[row].batch.x, attack.run(one, rng=stream(row), tick=no_tick).batch.x)
 
 
-def test_large_networks_are_attacked_in_turn(crossings, monkeypatch):
-    monkeypatch.setattr("leakgauge.attacks.restarting._MOST", 1000)
-    inverting_gradients(steps=2).run_each([seen_of(1), seen_of(2)], rngs=[stream(0), stream(1)], tick=no_tick)
-    assert crossings == [1, 1]
+@pytest.mark.parametrize(("count", "together"), [(20, [20]), (21, [1] * 21)], ids=["at_once", "in_turn"])
+def test_updates_that_are_large_together_are_attacked_in_turn(count, together, crossings, monkeypatch):
+    """Each candidate has a copy of its update beside it: of many targets, however few run at once."""
+    numbers = sum(value.numel() for value in MODEL.params.values())
+    monkeypatch.setattr("leakgauge.attacks.restarting._MOST", 20 * numbers)
+    seen = [seen_of(seed) for seed in range(count)]
+    inverting_gradients(steps=1).run_each(seen, rngs=[stream(seed) for seed in range(count)], tick=no_tick)
+    assert crossings == together
 
 
 def plan_of(attack, **settings):

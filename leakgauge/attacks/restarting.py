@@ -60,7 +60,7 @@ class Searching:
         """Return whether searches after several updates are one as well."""
         firsts = list({one.target: one for one in restarts}.values())
         numbers = sum(value.numel() for value in firsts[0].problem.seen.update.delta.values())
-        is_small = min(len(restarts), AT_ONCE) * numbers <= _MOST
+        is_small = len(restarts) * numbers <= _MOST  # each candidate has an update beside it, as long as the search lasts
         return is_small and all(map(self._shares, firsts)) and go_together([one.problem for one in restarts])
 
     def together(self, restarts: Sequence[Restart], *, tick: Tick) -> list[Found]:
@@ -125,8 +125,8 @@ class Searching:
 
 
 _MOST = 20_000_000
-"""Numbers of updates, one for each of the candidates that run at once, up to which several targets are searched together: more take
-memory, and such networks keep a machine busy with the candidates of one."""
+"""Numbers of updates, one for each candidate, up to which several targets are searched together: more take memory, and such networks
+keep a machine busy with the candidates of one."""
 
 
 def _at_own_weight(problem: Problem, found: Found) -> Found:
