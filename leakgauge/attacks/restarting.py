@@ -125,8 +125,8 @@ class Searching:
 
 
 _MOST = 20_000_000
-"""Numbers of updates, one for each candidate, up to which several targets are searched together: more take memory, and such networks
-keep a machine busy with the candidates of one."""
+"""Numbers of updates, one for each candidate, up to which several targets are searched together: more take memory, and such
+networks keep a machine busy with the candidates of one."""
 
 
 def _at_own_weight(problem: Problem, found: Found) -> Found:
