@@ -102,7 +102,7 @@ def test_an_error_is_one_line_of_text(tmp_path, capsys):
 def test_a_warning_is_text(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
-    logging.getLogger("leakgauge.core.registry").warning("runs code from outside leakgauge: %s", EVIL)
+    logging.getLogger("leakgauge.core.registry").warning("imports code from outside leakgauge: %s", EVIL)
     assert not STEERING.search(capsys.readouterr().err)
 
 

@@ -207,7 +207,7 @@ def test_code_from_outside_is_told_once(outside, caplog):
     registry.find("client", "traced:FedSGD")
     registry.find("client", "traced:FedSGD")
     assert outside.exists()
-    assert caplog.messages == ["runs code from outside leakgauge: traced:FedSGD"]
+    assert caplog.messages == ["imports code from outside leakgauge: traced:FedSGD"]
 
 
 @pytest.mark.parametrize(

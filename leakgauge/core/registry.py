@@ -151,7 +151,7 @@ def imported(target: str, who: str, expected: str, remedy: str) -> Any:
 @functools.cache
 def _tell(target: str) -> None:
     if multiprocessing.parent_process() is None and not target.startswith("leakgauge."):
-        log.warning("runs code from outside leakgauge: %s", target)
+        log.warning("imports code from outside leakgauge: %s", target)
 
 
 def code_in(config: Any) -> tuple[str, ...]:
