@@ -17,6 +17,7 @@ from leakgauge.core.protocols import Labels, Replay
 
 def modern(
     steps: Count = 150,
+    steady: Count = 1600,
     total_variation: NonNegative = 3e-4,
     labels: Labels = Known(),
     replay: Replay = Granted(),
@@ -36,6 +37,12 @@ def modern(
         replay=replay,
         labels=labels,
         search=Adam(learning_rate=0.1, steps=steps, schedule="cosine"),
-        annealing=Annealing(start=3e-3, stages=4, halving=True, polish=LBFGS(steps=20)),
+        annealing=Annealing(
+            start=3e-3,
+            stages=4,
+            halving=True,
+            polish=LBFGS(steps=20),
+            steady=Adam(learning_rate=0.1, steps=steady, signed=True, schedule="step"),
+        ),
         restarts=restarts,
     )

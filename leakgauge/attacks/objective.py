@@ -61,6 +61,13 @@ class Problem:
         """Return the nearest allowed point."""
         return {**point, "x": self.space.project(point["x"], self.seen)}
 
+    @torch.no_grad()
+    def unexplained(self, point: Point) -> float:
+        """Return what a point leaves of the update unexplained, by the likelihood, as a share of what a uniform image leaves."""
+        batch, terms, inputs = self.batch_at(point), self.terms.at(point), self.seen.model.inputs
+        uniform = replace(batch, x=torch.full_like(batch.x, (inputs.low + inputs.high) / 2))
+        return float(terms.misfit(self.seen, batch) / terms.misfit(self.seen, uniform))
+
     @property
     def is_shareable(self) -> bool:
         """Whether candidates can be computed at once."""

@@ -81,7 +81,10 @@ class Searching:
             searching = replace(self, search=other or self.search)
             return searching._searched(ending, starts, [fork(one.rng) for one in some], tick)
 
-        found, left = self.annealing.minimize(stage, [one.target for one in restarts], tick=tick)
+        def unexplained(row: int, found: Found) -> float:
+            return restarts[row].problem.unexplained(found.point)
+
+        found, left = self.annealing.minimize(stage, [one.target for one in restarts], unexplained, tick=tick)
         return [one if row in left else _at_own_weight(restarts[row].problem, one) for row, one in enumerate(found)]
 
     def _searched(self, restarts: Sequence[Restart], starts: Sequence[Point], rngs: Sequence[Rng], tick: Tick) -> list[Found]:
