@@ -136,6 +136,33 @@ def test_the_last_stage_alone_is_polished(start):
     assert len(found.losses) == 4
 
 
+def test_where_an_update_stays_unexplained_the_best_start_goes_on_steadily():
+    search, steady, polish, seen = Watching(), Watching(step=0.3), Watching(), seen_of()
+    annealed = Annealing(start=1e-2, stages=3, halving=True, polish=polish, steady=steady, unexplained=0.5)
+    priors = (L2(weight=0.5),)
+    found = matching(search, priors=priors, space=Pixels(), restarts=4, annealing=annealed).run(
+        seen, rng=stream(0, "attack"), tick=no_tick
+    )
+    assert (len(search.starts), len(steady.starts), len(polish.starts)) == (4, 1, 0)
+    best = min(range(4), key=lambda row: search.losses[row][0])
+    assert torch.equal(steady.starts[0], search.starts[best]), "from where the best one ended"
+    strong = float(L2(weight=0.5)(Batch(seen.model.inputs.denormalize(steady.starts[0]), seen.labels), seen))
+    assert steady.losses[0][0] == pytest.approx(1e-2 * own_loss(seen, steady.starts[0]) + strong, rel=1e-4)
+    x = steady.starts[0] + 0.3
+    end = own_loss(seen, x) + float(L2(weight=0.5)(Batch(seen.model.inputs.denormalize(x), seen.labels), seen))
+    assert found.losses.tolist() == pytest.approx([end], rel=1e-4), "at the weight of the attack; those given up have none"
+    torch.testing.assert_close(found.batch.x, seen.model.inputs.denormalize(x))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_how_much_may_stay_unexplained_is_a_share_of_what_a_uniform_image_leaves(share):
+    """From gray, nothing is gained: all of what a uniform image leaves is left."""
+    search, steady = Watching(), Watching()
+    attack = matching(search, annealing=Annealing(stages=2, halving=True, steady=steady, unexplained=share))
+    attack.run(seen_of(), rng=stream(0, "attack"), tick=no_tick)
+    assert (len(search.starts), len(steady.starts)) == ((1, 1) if share < 1 else (2, 0))
+
+
 class Alone:
     """Adam that does not say that it can follow many starts."""
 

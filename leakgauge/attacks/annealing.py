@@ -56,29 +56,30 @@ class Annealing:
 
     def minimize(
         self, search: Stage, targets: Sequence[int], unexplained: Unexplained, *, tick: Tick
-    ) -> tuple[list[Found], Sequence[int]]:
+    ) -> tuple[list[Found | None], Sequence[int]]:
         """Return what each restart finds, and which of them were left for the last stage, whose weight is 1.
 
         `targets` says what each restart is after: the better half of them is that of one target. The last stage alone may end
-        early, at a goal.
+        early, at a goal. None is found by restarts beside one that goes on steadily: they were given up at a weight that lets
+        them fit what that one does not.
         """
         found: dict[int, Found] = {}
         rows: Sequence[int] = range(len(targets))
-        steady: Sequence[int] = []
         for stage, weight in enumerate(self.weights()):
             is_last = stage == self.stages - 1
             part = part_of(tick, stage, self.stages)
             found |= _searched(search, weight, self.polish if is_last else None, rows, found, is_last, part)
             if stage == 0 and self.steady is not None:
                 steady = self._unexplained(_teams(rows, targets), found, unexplained)
-                rows = [row for row in rows if targets[row] not in {targets[one] for one in steady}]
+                given_up = {targets[row] for row in steady}
+                rows = [row for row in rows if targets[row] not in given_up]
+                found = {row: one for row, one in found.items() if row in steady or row in rows}
+                # Where others go on as well, how far they are is how far all is.
+                part = part_of(tick, 1, self.stages, 0 if rows else self.stages - 1)
+                found |= _searched(search, self.start, self.steady, steady, found, False, part)
             if self.halving and not is_last:
                 rows = sorted(row for team in _teams(rows, targets) for row in _better_half(team, found))
-            if not rows:
-                break
-        if steady:
-            found |= _searched(search, self.start, self.steady, steady, found, False, part_of(tick, 1, self.stages))
-        return [found[row] for row in range(len(targets))], rows
+        return [found.get(row) for row in range(len(targets))], rows
 
     def _unexplained(self, teams: Sequence[Sequence[int]], found: Mapping[int, Found], unexplained: Unexplained) -> Sequence[int]:
         """The best restart after each target, where it does not explain enough."""
@@ -89,8 +90,9 @@ class Annealing:
 def _searched(
     search: Stage, weight: float, other: Search | None, rows: Sequence[int], found: Mapping[int, Found], is_last: bool, tick: Tick
 ) -> dict[int, Found]:
+    """What the restarts of some rows, if any, find from where they ended before."""
     earlier = [found[row] for row in rows] if found else []
-    return dict(zip(rows, search(weight, other, rows, earlier, is_last, tick), strict=True))
+    return {} if not rows else dict(zip(rows, search(weight, other, rows, earlier, is_last, tick), strict=True))
 
 
 def _teams(rows: Sequence[int], targets: Sequence[int]) -> list[list[int]]:
