@@ -108,7 +108,7 @@ def test_an_update_of_ordinary_size_is_not_copied():
     assert target(update).numbers["a"].data_ptr() == update["a"].data_ptr()
 
 
-QUICK = modern(steps=4, restarts=4, steady=8)
+QUICK = modern(steps=4, restarts=4)
 ATTACKS = {
     "one_start": inverting_gradients(steps=8),
     "restarts": inverting_gradients(steps=8, restarts=3),
@@ -140,7 +140,8 @@ def test_of_several_updates_those_that_stay_unexplained_go_on_apart(crossings):
     rng = stream(5, "noise")
     random = {name: torch.randn(value.shape, generator=rng) for name, value in noise.update.delta.items()}
     seen = [known, replace(noise, update=replace(noise.update, delta=random))]
-    attack, ticks = modern(steps=40, restarts=4, steady=3), []
+    quick, ticks = modern(steps=40, restarts=4), []
+    attack = replace(quick, annealing=replace(quick.annealing, steady=Adam(steps=3)))
     found = attack.run_each(seen, rngs=[stream(0, "attack"), stream(1, "attack")], tick=ticks.append)
     assert crossings == [2]
     assert ticks == sorted(ticks)
