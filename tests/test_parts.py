@@ -9,6 +9,7 @@ import torch
 from batches import alike
 from table import FLAT
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.labels.gradinversion import GradInversionRule
@@ -445,6 +446,37 @@ def test_best_keeps_a_copy():
     assert best.offer(point, 1.0)
     assert (best.found().loss, best.found().status) == (1.0, Status.OK)
     assert Best(point).found().status is Status.DIVERGED
+
+
+class Reading(TorchDispatchMode):
+    """Counts how often numbers are read out of tensors, for which a device that computes apart would have to be waited for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func in {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default}
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("goal", [-1.0, 0.3])
+def test_adam_does_not_wait_for_the_device_that_computes(goal, monkeypatch):
+    def minimized():
+        given = {"goals": [goal, -1.0], "targets": [0, 1], "rngs": [stream(0), stream(1)], "tick": no_tick}
+        starts = {"x": torch.tensor([[3.0, 1.0], [2.0, 9.0]])}
+        search = Adam(learning_rate=0.5, steps=64, schedule="cosine")
+        return search.minimize_each(lambda point: (point["x"] ** 2).sum(), starts, project=lambda point: point, **given)
+
+    expected = minimized()
+    monkeypatch.setattr("leakgauge.attacks.searches.best._computes_apart", lambda value: True)
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda value: [one.item() for one in value.flatten()])
+    with Reading() as reading:
+        found = minimized()
+    counted = 64  # torch counts Adam's steps in a tensor that lies on the host, whatever device computes
+    assert reading.count - counted <= 64 // 16 + 2 * 2 + 2, "now and then, and once at the end"
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one.point["x"], other.point["x"])
+        assert one.loss == other.loss
+        assert torch.equal(one.trace, other.trace)
 
 
 @pytest.mark.parametrize("one", [LBFGS(), Adam()], ids=repr)

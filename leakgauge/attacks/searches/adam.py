@@ -9,8 +9,8 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from leakgauge.attacks.engine.descent import descents, each_row, row_of
-from leakgauge.attacks.searches.best import Best
+from leakgauge.attacks.engine.descent import descents, each_row
+from leakgauge.attacks.searches.best import Bests
 from leakgauge.core.abilities import Descending
 from leakgauge.core.algorithm import Count, NonNegative, NonNegativeInt, Positive, algorithm
 from leakgauge.core.protocols import Found, Objective, Point
@@ -63,20 +63,13 @@ class Adam:
 
         Starts of one target end where one of them reaches its goal, or none has a loss that is a number.
         """
-        rows = range(len(rngs))
-        open_targets = set(targets)
         points = {name: value.clone() for name, value in each_row(project, starts).items()}
         optimizer = torch.optim.Adam(points.values(), lr=self.learning_rate)
-        bests = [Best(row_of(points, row)) for row in rows]
+        bests = Bests(points, goals, targets)
         for step in range(self.steps + 1):
             losses, slopes = descents(objective, points)
-            for row, loss in zip(rows, losses.tolist(), strict=True):
-                if targets[row] in open_targets:
-                    bests[row].offer(row_of(points, row), loss)
-            reached = {targets[row] for row in rows if bests[row].loss <= goals[row]}
-            alive = {targets[row] for row in rows if math.isfinite(bests[row].trace[-1])}
-            open_targets = (open_targets - reached) & alive
-            if step == self.steps or not open_targets:
+            bests.offer(points, losses)
+            if step == self.steps or bests.are_over():
                 break
             rate = self._rate(step)
             for name, value in points.items():
@@ -87,7 +80,7 @@ class Adam:
             for name, value in each_row(project, points).items():
                 points[name].copy_(value)
             tick((step + 1) / self.steps)
-        return [best.found() for best in bests]
+        return bests.found()
 
     def _noisy(self, slopes: Tensor, rate: float, rngs: Sequence[Rng]) -> Tensor:
         if not self.langevin:

@@ -1,9 +1,9 @@
-"""The best point so far: a loss is paired with the very point it was computed at."""
+"""The best point so far, of one search or of many side by side: a loss is paired with the very point it was computed at."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -31,6 +31,66 @@ class Best:
 
     def found(self) -> Found:
         """The best pair; a search that saw no finite loss, or ended in one that is none, diverged."""
-        finite = bool(self.trace) and math.isfinite(self.trace[-1])
-        status = Status.OK if finite else Status.DIVERGED
-        return Found(self.point, self.loss if math.isfinite(self.loss) else math.nan, torch.tensor(self.trace), status)
+        return _ended(self.point, self.loss, torch.tensor(self.trace))
+
+
+def _ended(point: Point, loss: float, trace: Tensor) -> Found:
+    is_finite = len(trace) > 0 and math.isfinite(trace[-1])
+    return Found(point, loss if math.isfinite(loss) else math.nan, trace, Status.OK if is_finite else Status.DIVERGED)
+
+
+_LOOK = 16
+"""Steps after which it is looked at whether searches are over, where that is to wait for the device that computes."""
+
+
+def _computes_apart(value: Tensor) -> bool:
+    """Whether a value may not be there yet when it is returned, so that to read it is to wait."""
+    return value.device.type != "cpu"
+
+
+class Bests:
+    """Collects (point, loss) pairs of searches side by side, where their losses lie: nothing waits for the device that computes.
+
+    Those of one target end where one of them reaches its goal, or none has a loss that is a number; what they are offered later is
+    left aside.
+    """
+
+    def __init__(self, starts: Point, goals: Sequence[float], targets: Sequence[int]) -> None:
+        self._points = {name: value.detach().clone() for name, value in starts.items()}
+        like = next(iter(self._points.values()))
+        places = torch.tensor(targets, device=like.device)
+        self._are_one = places[:, None] == places
+        self._goals = like.new_tensor(goals)
+        self._losses = torch.full_like(self._goals, math.inf)
+        self._are_open = torch.ones_like(places, dtype=torch.bool)
+        self._traces: list[Tensor] = []
+        self._lengths = torch.zeros_like(places)
+
+    def offer(self, points: Point, losses: Tensor) -> None:
+        """Remember losses [n], and each point that is the best of its search."""
+        self._traces.append(losses)
+        self._lengths = self._lengths + self._are_open
+        are_better = self._are_open & (losses < self._losses)
+        self._losses = torch.where(are_better, losses, self._losses)
+        self._points = {
+            name: torch.where(are_better.reshape(-1, *[1] * (value.dim() - 1)), points[name].detach(), value)
+            for name, value in self._points.items()
+        }
+        reached, alive = self._any_of_target(self._losses <= self._goals), self._any_of_target(losses.isfinite())
+        self._are_open = self._are_open & ~reached & alive
+
+    def are_over(self) -> bool:
+        """Whether all searches have ended, as far as that is known: a device of its own is not asked after every step."""
+        is_asked = not _computes_apart(self._are_open) or len(self._traces) % _LOOK == 0
+        return is_asked and not bool(self._are_open.any())
+
+    def found(self) -> list[Found]:
+        """The best pair of each."""
+        traces, lengths = torch.stack(self._traces, dim=1).cpu(), self._lengths.tolist()
+        return [
+            _ended({name: value[row] for name, value in self._points.items()}, loss, traces[row, : lengths[row]])
+            for row, loss in enumerate(self._losses.tolist())
+        ]
+
+    def _any_of_target(self, are: Tensor) -> Tensor:
+        return (self._are_one & are).any(dim=1)
