@@ -19,6 +19,7 @@ from leakgauge.core.protocols import Attack, Victim
 from leakgauge.core.rng import stream
 from leakgauge.core.statistics import median_interval
 from leakgauge.core.types import Batch, no_tick
+from leakgauge.victims.cnn import CNN
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.resnet import resnet18, resnet20
@@ -27,6 +28,7 @@ FIRST, IMAGES, STEPS = 200, 20, 24_000
 """Images from the 200th on: none of those that settings were tried on."""
 NETS: Mapping[str, Victim] = {
     "LeNet": LeNet(),
+    "CNN": CNN(),
     "ConvNet-16": ConvNet(width=16),
     "ResNet-20": resnet20(),
     "ConvNet-64": ConvNet(width=64),

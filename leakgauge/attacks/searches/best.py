@@ -59,25 +59,25 @@ class Bests:
         self._points = {name: value.detach().clone() for name, value in starts.items()}
         like = next(iter(self._points.values()))
         places = torch.tensor(targets, device=like.device)
-        self._are_one = places[:, None] == places
+        self._are_one = places[:, None] == places if len(set(targets)) < len(targets) else None
         self._goals = like.new_tensor(goals)
         self._losses = torch.full_like(self._goals, math.inf)
         self._are_open = torch.ones_like(places, dtype=torch.bool)
         self._traces: list[Tensor] = []
-        self._lengths = torch.zeros_like(places)
+        self._were_open: list[Tensor] = []
 
     def offer(self, points: Point, losses: Tensor) -> None:
         """Remember losses [n], and each point that is the best of its search."""
         self._traces.append(losses)
-        self._lengths = self._lengths + self._are_open
+        self._were_open.append(self._are_open)
         are_better = self._are_open & (losses < self._losses)
         self._losses = torch.where(are_better, losses, self._losses)
         self._points = {
             name: torch.where(are_better.reshape(-1, *[1] * (value.dim() - 1)), points[name].detach(), value)
             for name, value in self._points.items()
         }
-        reached, alive = self._any_of_target(self._losses <= self._goals), self._any_of_target(losses.isfinite())
-        self._are_open = self._are_open & ~reached & alive
+        are_short = self._each_of_target(self._losses > self._goals)
+        self._are_open = self._are_open & are_short & self._any_of_target(losses.abs() < math.inf)
 
     def are_over(self) -> bool:
         """Whether all searches have ended, as far as that is known: a device of its own is not asked after every step."""
@@ -86,11 +86,14 @@ class Bests:
 
     def found(self) -> list[Found]:
         """The best pair of each."""
-        traces, lengths = torch.stack(self._traces, dim=1).cpu(), self._lengths.tolist()
+        traces, lengths = torch.stack(self._traces, dim=1).cpu(), torch.stack(self._were_open).sum(dim=0).tolist()
         return [
             _ended({name: value[row] for name, value in self._points.items()}, loss, traces[row, : lengths[row]])
             for row, loss in enumerate(self._losses.tolist())
         ]
 
     def _any_of_target(self, are: Tensor) -> Tensor:
-        return (self._are_one & are).any(dim=1)
+        return are if self._are_one is None else (self._are_one & are).any(dim=1)
+
+    def _each_of_target(self, are: Tensor) -> Tensor:
+        return are if self._are_one is None else (~self._are_one | are).all(dim=1)
