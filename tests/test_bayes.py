@@ -136,8 +136,8 @@ def test_the_last_stage_alone_is_polished(start):
     assert len(found.losses) == 4
 
 
-def test_where_an_update_stays_unexplained_the_best_start_goes_on_steadily():
-    search, steady, polish, seen = Watching(), Watching(step=0.3), Watching(), seen_of()
+def test_where_an_update_stays_unexplained_the_best_start_begins_again_steadily():
+    search, steady, polish, seen = Watching(step=0.1), Watching(step=0.3), Watching(), seen_of()
     annealed = Annealing(start=1e-2, stages=3, halving=True, polish=polish, steady=steady, unexplained=0.5)
     priors = (L2(weight=0.5),)
     found = matching(search, priors=priors, space=Pixels(), restarts=4, annealing=annealed).run(
@@ -145,7 +145,7 @@ def test_where_an_update_stays_unexplained_the_best_start_goes_on_steadily():
     )
     assert (len(search.starts), len(steady.starts), len(polish.starts)) == (4, 1, 0)
     best = min(range(4), key=lambda row: search.losses[row][0])
-    assert torch.equal(steady.starts[0], search.starts[best]), "from where the best one ended"
+    assert torch.equal(steady.starts[0], search.starts[best]), "where the best one began"
     strong = float(L2(weight=0.5)(Batch(seen.model.inputs.denormalize(steady.starts[0]), seen.labels), seen))
     assert steady.losses[0][0] == pytest.approx(1e-2 * own_loss(seen, steady.starts[0]) + strong, rel=1e-4)
     x = steady.starts[0] + 0.3

@@ -134,7 +134,7 @@ def test_several_updates_end_where_each_ends_alone(attack, crossings):
         assert len(found.trace) == len(alone.trace)
 
 
-def test_of_several_updates_those_that_stay_unexplained_go_on_apart(crossings):
+def test_of_several_updates_those_that_stay_unexplained_begin_again(crossings):
     """Each by its own search, and each as it does alone."""
     known, noise = seen_of(1), seen_of(2)
     rng = stream(5, "noise")

@@ -40,7 +40,8 @@ class Annealing:
 
     The prior gives way only as far as the update is explained by that, if there is a `steady` search: where the first stage leaves
     more than the share `unexplained` of what a uniform image leaves, to weigh the update more would be to fit noise, or the
-    kinks of a deep network. Then the best restart alone goes on, by `steady`, with the likelihood back at `start`.
+    kinks of a deep network. Then the best restart alone begins again, by `steady`, with the likelihood back at `start`. It begins
+    where it began, and not where it ended: a smooth image is worth more to such an objective than what the search makes of it.
     """
 
     start: Positive = 1e-3
@@ -60,7 +61,7 @@ class Annealing:
         """Return what each restart finds, and which of them were left for the last stage, whose weight is 1.
 
         `targets` says what each restart is after: the better half of them is that of one target. The last stage alone may end
-        early, at a goal. None is found by restarts beside one that goes on steadily: they were given up at a weight that lets
+        early, at a goal. None is found by restarts beside one that begins again: they were given up at a weight that lets
         them fit what that one does not.
         """
         found: dict[int, Found] = {}
@@ -76,7 +77,7 @@ class Annealing:
                 found = {row: one for row, one in found.items() if row in steady or row in rows}
                 # Where others go on as well, how far they are is how far all is.
                 part = part_of(tick, 1, self.stages, 0 if rows else self.stages - 1)
-                found |= _searched(search, self.start, self.steady, steady, found, False, part)
+                found |= _searched(search, self.start, self.steady, steady, {}, False, part)
             if self.halving and not is_last:
                 rows = sorted(row for team in _teams(rows, targets) for row in _better_half(team, found))
         return [found.get(row) for row in range(len(targets))], rows
@@ -90,7 +91,7 @@ class Annealing:
 def _searched(
     search: Stage, weight: float, other: Search | None, rows: Sequence[int], found: Mapping[int, Found], is_last: bool, tick: Tick
 ) -> dict[int, Found]:
-    """What the restarts of some rows, if any, find from where they ended before."""
+    """What the restarts of some rows, if any, find from where they ended before, or from their starts."""
     earlier = [found[row] for row in rows] if found else []
     return {} if not rows else dict(zip(rows, search(weight, other, rows, earlier, is_last, tick), strict=True))
 

@@ -28,7 +28,7 @@ def modern(
     in the picture's way at last (annealing: Balunovic et al., ICLR 2022, Sec. 5); a start that ends in a place of its own is
     given up early; and where the network is smooth, or shallow, L-BFGS finds in some hundred evaluations what Adam creeps towards.
     An update that the first stage does not explain, of a deep network of rectifiers or under noise, is met as in the paper: signed
-    steps under its total variation of 0.1, from the best start, as many as eight stages have. `steps` are those of a stage. What it
+    steps under its total variation of 0.1, from one start, as many as eight stages have. `steps` are those of a stage. What it
     finds, and in what time: `python -m benchmarks modern`.
     """
     return Matching(
