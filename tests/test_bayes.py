@@ -20,6 +20,7 @@ from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.likelihoods.uninformative import Uninformative
 from leakgauge.attacks.matching import Matching
+from leakgauge.attacks.objective import Problem
 from leakgauge.attacks.priors.l2 import L2
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.searches.adam import Adam
@@ -155,12 +156,30 @@ def test_where_an_update_stays_unexplained_the_best_start_begins_again_steadily(
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_how_much_may_stay_unexplained_is_a_share_of_what_a_uniform_image_leaves(share):
-    """From gray, nothing is gained: all of what a uniform image leaves is left."""
+def test_how_much_may_stay_unexplained_is_a_share_of_what_the_mean_color_leaves(share):
+    """From gray, nothing is gained: all of what that color leaves is left."""
     search, steady = Watching(), Watching()
     attack = matching(search, annealing=Annealing(stages=2, halving=True, steady=steady, unexplained=share))
     attack.run(seen_of(), rng=stream(0, "attack"), tick=no_tick)
     assert (len(search.starts), len(steady.starts)) == ((1, 1) if share < 1 else (2, 0))
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (7,)])
+def test_what_stays_unexplained_beside_the_mean_color_of_a_candidate(shape):
+    case = sample(MLP(hidden=(8,)), examples=2, inputs=Inputs(shape, 4))
+    seen = observe(case.model, case.batch, client=FedSGD(), threat=ADAPTIVE, rng=stream(0, "client"))
+    problem = Problem(seen, matching(Watching()).terms, Pixels(), seen.labels, None, stream(0))
+    x = torch.rand(2, *shape, generator=stream(3))
+    plain = torch.stack(
+        [torch.stack([part.mean().expand_as(part) for part in one]) if len(shape) == 3 else one.mean().expand_as(one) for one in x]
+    )
+    losses = [
+        float(Gaussian()(loss_gradient(seen.model, Batch(guess, seen.labels)).params, seen.update.delta)) for guess in (x, plain)
+    ]
+    assert problem.unexplained({"x": seen.model.inputs.normalize(x)}) == pytest.approx(losses[0] / losses[1], rel=1e-4)
+    assert problem.unexplained({"x": seen.model.inputs.normalize(case.batch.x[case.batch.y.argsort()])}) == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 class Alone:

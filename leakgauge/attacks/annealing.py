@@ -12,10 +12,10 @@ from leakgauge.core.types import Tick, part_of
 
 
 class Unexplained(Protocol):
-    """How much of an update a restart leaves unexplained where it has ended, as a share of what a uniform image leaves."""
+    """How much of an update a restart leaves unexplained where it has ended, as a share of what its mean color alone leaves."""
 
     def __call__(self, row: int, found: Found, /) -> float:
-        """Return the share; above 1 for what is worse than a uniform image."""
+        """Return the share; above 1 for what is worse than that color."""
         ...
 
 
@@ -39,9 +39,10 @@ class Annealing:
     AISTATS 2016, with equal steps for all stages). The last stage has a search of its own if there is a `polish`.
 
     The prior gives way only as far as the update is explained by that, if there is a `steady` search: where the first stage leaves
-    more than the share `unexplained` of what a uniform image leaves, to weigh the update more would be to fit noise, or the
-    kinks of a deep network. Then the best restart alone begins again, by `steady`, with the likelihood back at `start`. It begins
-    where it began, and not where it ended: a smooth image is worth more to such an objective than what the search makes of it.
+    more than the share `unexplained` of what the mean color of its image alone would leave, to weigh the update more would be to
+    fit noise, or the kinks of a deep network. Then the best restart alone begins again, by `steady`, with the likelihood back at
+    `start`. It begins where it began, and not where it ended: a smooth image is worth more to such an objective than what the
+    search makes of it.
     """
 
     start: Positive = 1e-3

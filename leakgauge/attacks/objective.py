@@ -63,10 +63,11 @@ class Problem:
 
     @torch.no_grad()
     def unexplained(self, point: Point) -> float:
-        """Return what a point leaves of the update unexplained, by the likelihood, as a share of what a uniform image leaves."""
-        batch, terms, inputs = self.batch_at(point), self.terms.at(point), self.seen.model.inputs
-        uniform = replace(batch, x=torch.full_like(batch.x, (inputs.low + inputs.high) / 2))
-        return float(terms.misfit(self.seen, batch) / terms.misfit(self.seen, uniform))
+        """Return how much of the update a point leaves unexplained, as a share of what its mean color alone leaves."""
+        batch, terms = self.batch_at(point), self.terms.at(point)
+        places = tuple(range(min(2, batch.x.dim() - 1), batch.x.dim()))
+        plain = replace(batch, x=batch.x.mean(dim=places, keepdim=True).expand_as(batch.x))
+        return float(terms.misfit(self.seen, batch) / terms.misfit(self.seen, plain))
 
     @property
     def is_shareable(self) -> bool:
