@@ -20,7 +20,6 @@ from leakgauge.attacks.labels.known import Known
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.likelihoods.uninformative import Uninformative
 from leakgauge.attacks.matching import Matching
-from leakgauge.attacks.objective import Problem
 from leakgauge.attacks.priors.l2 import L2
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.searches.adam import Adam
@@ -135,51 +134,6 @@ def test_the_last_stage_alone_is_polished(start):
     found = matching(search, space=Pixels(), restarts=4, annealing=annealed).run(seen_of(), rng=stream(0, "attack"), tick=no_tick)
     assert (len(search.starts), len(polish.starts)) == (4 + 2, 1)
     assert len(found.losses) == 4
-
-
-def test_where_an_update_stays_unexplained_the_best_start_begins_again_steadily():
-    search, steady, polish, seen = Watching(step=0.1), Watching(step=0.3), Watching(), seen_of()
-    annealed = Annealing(start=1e-2, stages=3, halving=True, polish=polish, steady=steady, unexplained=0.5)
-    priors = (L2(weight=0.5),)
-    found = matching(search, priors=priors, space=Pixels(), restarts=4, annealing=annealed).run(
-        seen, rng=stream(0, "attack"), tick=no_tick
-    )
-    assert (len(search.starts), len(steady.starts), len(polish.starts)) == (4, 1, 0)
-    best = min(range(4), key=lambda row: search.losses[row][0])
-    assert torch.equal(steady.starts[0], search.starts[best]), "where the best one began"
-    strong = float(L2(weight=0.5)(Batch(seen.model.inputs.denormalize(steady.starts[0]), seen.labels), seen))
-    assert steady.losses[0][0] == pytest.approx(1e-2 * own_loss(seen, steady.starts[0]) + strong, rel=1e-4)
-    x = steady.starts[0] + 0.3
-    end = own_loss(seen, x) + float(L2(weight=0.5)(Batch(seen.model.inputs.denormalize(x), seen.labels), seen))
-    assert found.losses.tolist() == pytest.approx([end], rel=1e-4), "at the weight of the attack; those given up have none"
-    torch.testing.assert_close(found.batch.x, seen.model.inputs.denormalize(x))
-
-
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_how_much_may_stay_unexplained_is_a_share_of_what_the_mean_color_leaves(share):
-    """From gray, nothing is gained: all of what that color leaves is left."""
-    search, steady = Watching(), Watching()
-    attack = matching(search, annealing=Annealing(stages=2, halving=True, steady=steady, unexplained=share))
-    attack.run(seen_of(), rng=stream(0, "attack"), tick=no_tick)
-    assert (len(search.starts), len(steady.starts)) == ((1, 1) if share < 1 else (2, 0))
-
-
-@pytest.mark.parametrize("shape", [(3, 4, 5), (7,)])
-def test_what_stays_unexplained_beside_the_mean_color_of_a_candidate(shape):
-    case = sample(MLP(hidden=(8,)), examples=2, inputs=Inputs(shape, 4))
-    seen = observe(case.model, case.batch, client=FedSGD(), threat=ADAPTIVE, rng=stream(0, "client"))
-    problem = Problem(seen, matching(Watching()).terms, Pixels(), seen.labels, None, stream(0))
-    x = torch.rand(2, *shape, generator=stream(3))
-    plain = torch.stack(
-        [torch.stack([part.mean().expand_as(part) for part in one]) if len(shape) == 3 else one.mean().expand_as(one) for one in x]
-    )
-    losses = [
-        float(Gaussian()(loss_gradient(seen.model, Batch(guess, seen.labels)).params, seen.update.delta)) for guess in (x, plain)
-    ]
-    assert problem.unexplained({"x": seen.model.inputs.normalize(x)}) == pytest.approx(losses[0] / losses[1], rel=1e-4)
-    assert problem.unexplained({"x": seen.model.inputs.normalize(case.batch.x[case.batch.y.argsort()])}) == pytest.approx(
-        0, abs=1e-6
-    )
 
 
 class Alone:

@@ -108,12 +108,10 @@ def test_an_update_of_ordinary_size_is_not_copied():
     assert target(update).numbers["a"].data_ptr() == update["a"].data_ptr()
 
 
-QUICK = modern(steps=4, restarts=4)
 ATTACKS = {
     "one_start": inverting_gradients(steps=8),
     "restarts": inverting_gradients(steps=8, restarts=3),
-    "modern": replace(QUICK, annealing=replace(QUICK.annealing, steady=None)),
-    "unexplained": QUICK,
+    "modern": modern(steps=4, restarts=4),
     "annealing": replace(inverting_gradients(steps=4, restarts=3), annealing=Annealing(start=0.1, stages=2, halving=True)),
 }
 
@@ -132,23 +130,6 @@ def test_several_updates_end_where_each_ends_alone(attack, crossings):
         assert torch.equal(found.batch.y, alone.batch.y)
         assert PSNR()(found.batch.x, alone.batch.x) > 30
         assert len(found.trace) == len(alone.trace)
-
-
-def test_of_several_updates_those_that_stay_unexplained_begin_again(crossings):
-    """Each by its own search, and each as it does alone."""
-    known, noise = seen_of(1), seen_of(2)
-    rng = stream(5, "noise")
-    random = {name: torch.randn(value.shape, generator=rng) for name, value in noise.update.delta.items()}
-    seen = [known, replace(noise, update=replace(noise.update, delta=random))]
-    quick, ticks = modern(steps=40, restarts=4), []
-    attack = replace(quick, annealing=replace(quick.annealing, steady=Adam(steps=3)))
-    found = attack.run_each(seen, rngs=[stream(0, "attack"), stream(1, "attack")], tick=ticks.append)
-    assert crossings == [2]
-    assert ticks == sorted(ticks)
-    assert [len(one.losses) for one in found] == [4, 1]
-    for row, one in enumerate(seen):
-        alone = attack.run(one, rng=stream(row, "attack"), tick=no_tick)
-        assert torch.allclose(found[row].losses, alone.losses, rtol=1e-2)
 
 
 def test_targets_end_at_goals_of_their_own():

@@ -142,7 +142,7 @@ class Matching:
             every, searching = list(chain.from_iterable(restarts)), Searching(self.search, self.group, self.annealing)
             if searching.crosses(every):
                 found = iter(searching.together(every, tick=tick))
-                return [self._all_ended(each, [next(found) for _ in each]) for each in restarts]
+                return [[self._ended(one, next(found)) for one in each] for each in restarts]
         return [
             one.attack._candidates(iter(each), part_of(tick, target, len(bound)))
             for (target, (one, _)), each in zip(jobs, restarts, strict=True)
@@ -153,7 +153,7 @@ class Matching:
         first = next(restarts)
         if self.restarts > 1 and searching.depends(first):
             every = [first, *restarts]
-            return self._all_ended(every, searching.together(every, tick=tick))
+            return list(map(self._ended, every, searching.together(every, tick=tick)))
         candidates: list[_Candidate] = []
         for place, one in enumerate(chain([first], restarts)):
             candidates.append(self._ended(one, searching.alone(one, tick=part_of(tick, place, self.restarts))))
@@ -239,9 +239,6 @@ class Matching:
 
         members = 1 if self.group is None else self.group.members
         return Restart(problem, tuple(start() for _ in range(members)), adjusted, doubts, fork(rng))
-
-    def _all_ended(self, restarts: Iterable[Restart], found: Iterable[Found | None]) -> list[_Candidate]:
-        return [self._ended(one, ended) for one, ended in zip(restarts, found, strict=True) if ended is not None]
 
     def _ended(self, one: Restart, found: Found) -> _Candidate:
         problem, parts = one.problem, self._adjustable

@@ -26,10 +26,8 @@ def modern(
 
     The objective is that of Inverting Gradients (Geiping et al., NeurIPS 2020). A strong prior smooths it at first, and would be
     in the picture's way at last (annealing: Balunovic et al., ICLR 2022, Sec. 5); a start that ends in a place of its own is
-    given up early; and where the network is smooth, or shallow, L-BFGS finds in some hundred evaluations what Adam creeps towards.
-    An update that the first stage does not explain, of a deep network of rectifiers or under noise, is met as in the paper: signed
-    steps under its total variation of 0.1, from one start, as many as eight stages have. `steps` are those of a stage. What it
-    finds, and in what time: `python -m benchmarks modern`.
+    given up early; and where the network is smooth, L-BFGS finds in some hundred evaluations what Adam creeps towards. `steps`
+    are those of a stage. What it finds, and in what time: `python -m benchmarks modern`.
     """
     return Matching(
         likelihood=Cosine(),
@@ -38,12 +36,6 @@ def modern(
         replay=replay,
         labels=labels,
         search=Adam(learning_rate=0.1, steps=steps, schedule="cosine"),
-        annealing=Annealing(
-            start=3e-3,
-            stages=4,
-            halving=True,
-            polish=LBFGS(steps=20),
-            steady=Adam(learning_rate=0.1, steps=8 * steps, signed=True, schedule="step"),
-        ),
+        annealing=Annealing(start=3e-3, stages=4, halving=True, polish=LBFGS(steps=20)),
         restarts=restarts,
     )

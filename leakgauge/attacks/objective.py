@@ -61,14 +61,6 @@ class Problem:
         """Return the nearest allowed point."""
         return {**point, "x": self.space.project(point["x"], self.seen)}
 
-    @torch.no_grad()
-    def unexplained(self, point: Point) -> float:
-        """Return how much of the update a point leaves unexplained, as a share of what its mean color alone leaves."""
-        batch, terms = self.batch_at(point), self.terms.at(point)
-        places = tuple(range(min(2, batch.x.dim() - 1), batch.x.dim()))
-        plain = replace(batch, x=batch.x.mean(dim=places, keepdim=True).expand_as(batch.x))
-        return float(terms.misfit(self.seen, batch) / terms.misfit(self.seen, plain))
-
     @property
     def is_shareable(self) -> bool:
         """Whether candidates can be computed at once."""

@@ -47,7 +47,7 @@ class Searching:
     def alone(self, one: Restart, *, tick: Tick) -> Found:
         """Return what one search finds."""
         if self.group is None:
-            return next(found for found in self.together([one], tick=tick) if found is not None)
+            return self.together([one], tick=tick)[0]
         given: dict[str, Any] = {"project": one.problem.project, "goal": one.goal, "rng": one.rng, "tick": tick}
         with self._threads([one] * self.group.members):
             return self.group.minimize(self.search, self._computed(one.problem), one.starts, **given)
@@ -63,14 +63,14 @@ class Searching:
         is_small = len(restarts) * numbers <= _MOST  # each candidate has an update beside it, as long as the search lasts
         return is_small and all(map(self._shares, firsts)) and go_together([one.problem for one in restarts])
 
-    def together(self, restarts: Sequence[Restart], *, tick: Tick) -> list[Found | None]:
-        """Return what all searches find, and None for one that was given up."""
+    def together(self, restarts: Sequence[Restart], *, tick: Tick) -> list[Found]:
+        """Return what all searches find."""
         with self._threads(restarts):
             return self._together(restarts, tick)
 
-    def _together(self, restarts: Sequence[Restart], tick: Tick) -> list[Found | None]:
+    def _together(self, restarts: Sequence[Restart], tick: Tick) -> list[Found]:
         if self.annealing is None:
-            return [*self._searched(restarts, [one.starts[0] for one in restarts], [one.rng for one in restarts], tick)]
+            return self._searched(restarts, [one.starts[0] for one in restarts], [one.rng for one in restarts], tick)
 
         def stage(
             weight: float, other: Search | None, rows: Sequence[int], earlier: Sequence[Found], is_last: bool, tick: Tick
@@ -81,11 +81,8 @@ class Searching:
             searching = replace(self, search=other or self.search)
             return searching._searched(ending, starts, [fork(one.rng) for one in some], tick)
 
-        def unexplained(row: int, found: Found) -> float:
-            return restarts[row].problem.unexplained(found.point)
-
-        found, left = self.annealing.minimize(stage, [one.target for one in restarts], unexplained, tick=tick)
-        return [one if one is None or row in left else _at_own_weight(restarts[row].problem, one) for row, one in enumerate(found)]
+        found, left = self.annealing.minimize(stage, [one.target for one in restarts], tick=tick)
+        return [one if row in left else _at_own_weight(restarts[row].problem, one) for row, one in enumerate(found)]
 
     def _searched(self, restarts: Sequence[Restart], starts: Sequence[Point], rngs: Sequence[Rng], tick: Tick) -> list[Found]:
         """What is found from each of some starts: at once where that can be, or one after the other."""
