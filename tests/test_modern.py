@@ -1,5 +1,7 @@
 """The recipe `modern`: nothing out of updates that know nothing, what was planted, and more than Inverting Gradients finds."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from leakgauge.core.types import Batch, Inputs, no_tick
 from leakgauge.data.photographs import Photographs
 from leakgauge.metrics.psnr import PSNR
 from leakgauge.victims.lenet import LeNet
+from leakgauge.victims.resnet import resnet20
 
 SIDE, CLASSES = 12, 5
 INPUTS = Inputs((3, SIDE, SIDE), CLASSES)
@@ -72,3 +75,26 @@ def test_it_finds_more_than_inverting_gradients_in_as_many_steps():
         ]
         gains.append(found[0] - found[1])
     assert sorted(gains)[1] > 3
+
+
+# Deep networks of rectifiers
+
+
+def deep_case(row):
+    model = resnet20(width=4).build(INPUTS, rng=stream(row, "victim"))
+    secret = Batch(DATA["natural"][row : row + 1], torch.tensor([row % CLASSES]))
+    return secret, observe(model, secret, client=FedSGD(), threat=INFORMED, rng=stream(0))
+
+
+def test_the_parts_for_deep_networks_are_taken_there_alone():
+    secret, seen = deep_case(0)
+    parts = replace(QUICK, likelihood=QUICK.deep.likelihood, priors=QUICK.deep.priors, search=QUICK.deep.search, restarts=2)
+    plain = replace(parts, annealing=None, deep=None)
+    found = QUICK.run(seen, rng=stream(0, "attack"), tick=no_tick)
+    assert torch.equal(found.batch.x, plain.run(seen, rng=stream(0, "attack"), tick=no_tick).batch.x)
+    assert len(found.losses) == 2
+    assert float(QUICK.loss_at(seen, secret)) == pytest.approx(float(plain.loss_at(seen, secret)))
+    model = LeNet(channels=6).build(INPUTS, rng=stream(0, "victim"))
+    shallow = observe(model, secret, client=FedSGD(), threat=INFORMED, rng=stream(0))
+    assert len(QUICK.run(shallow, rng=stream(0), tick=no_tick).losses) == 4
+    assert len(replace(QUICK, deep=replace(QUICK.deep, beyond=19)).run(seen, rng=stream(0), tick=no_tick).losses) == 4
