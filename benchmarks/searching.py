@@ -31,6 +31,7 @@ from leakgauge.core.rng import stream
 from leakgauge.core.types import Batch, Client, Inputs
 from leakgauge.defenses.key_lock import KeyLock
 from leakgauge.victims.cnn import CNN
+from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.key_locked import KeyLocked
 from leakgauge.victims.lenet import LeNet
 
@@ -72,6 +73,7 @@ SETUPS: Mapping[str, Setup] = {
     "codes of a generator": Setup(CNN(), FedSGD(), _of_codes),
     "factors of a lock": Setup(KeyLocked(victim=LeNet()), FedSGD(batchnorm="train"), _of_locks, (KeyLock(),)),
     "pixels of modern": Setup(LeNet(), FedSGD(), _of_pixels),
+    "pixels of modern in a deep network": Setup(ConvNet(width=8), FedSGD(), _of_pixels),
 }
 
 

@@ -28,8 +28,8 @@ from leakgauge.spec import DEFAULTS, build
 
 Config = str | Mapping[str, Any]
 """An algorithm by name ("dlg") or with its fields ({"name": "dlg", "restarts": 8}), as in a YAML file."""
-DEFAULT_ATTACK: dict[str, Any] = {"name": "inverting_gradients", "steps": 1000}
-"""Quick enough to try; the paper takes 24,000 steps."""
+DEFAULT_ATTACK: dict[str, Any] = {"name": "modern"}
+"""What it finds, and how long it takes, beside Inverting Gradients as published: docs/performance.md."""
 UNLABELED_ATTACK: dict[str, Any] = {**DEFAULT_ATTACK, "labels": "counts"}
 """For an update whose labels nobody has."""
 

@@ -23,7 +23,7 @@ class Deep:
     priors: tuple[Prior, ...]
     search: Search
     restarts: Count = 1
-    beyond: Count = 4
+    beyond: Count = 6
 
     def applies(self, model: Model, /) -> bool:
         """Return whether the network has more rectifiers. Raises UsageError for whatever the network raises."""
