@@ -93,12 +93,11 @@ def test_angles_of_tensors_are_in_units_of_what_they_are_between_images():
     other = Batch(batch.x.flip(0, 3), batch.y)
     found = Granted()(sent, other)
     delta = sent.update.delta
-    shares = [
-        (1 - cosine_of(found[name].flatten().tolist(), delta[name].flatten().tolist())) / bound.units[name] for name in delta
-    ]
+    shares = [(1 - cosine_of(found[name].flatten().tolist(), delta[name].flatten().tolist())) / bound.units[name] for name in delta]
     assert float(bound(found, delta)) == pytest.approx(2 * math.log1p(sum(shares) / len(shares) / 1e-3), rel=1e-3)
     assert float(bound(delta, delta)) == 0
-    assert bound.units.keys() == delta.keys() and max(bound.units.values()) > 10 * min(bound.units.values())
+    assert bound.units.keys() == delta.keys()
+    assert max(bound.units.values()) > 10 * min(bound.units.values())
     shown = replace(sent, update=replace(sent.update, delta={name: 3 * value for name, value in delta.items()}))
     assert plain.bound(shown, Granted()).likelihood == bound, "units depend on the secret"
 
@@ -110,7 +109,6 @@ def test_a_tensor_without_a_direction_is_half_way_from_any_other():
     assert torch.autograd.grad(loss, one)[0].isfinite().all()
     start = torch.zeros(3, requires_grad=True)
     assert torch.autograd.grad(Standardized()({"a": start}, {"a": one.detach()}), start)[0].isfinite().all()
-
 
 
 def test_the_cosine_sees_direction_and_sign_alone():

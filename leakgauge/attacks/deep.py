@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Any, final
 
 from leakgauge.core.algorithm import Count, algorithm
 from leakgauge.core.kinks import kinks
@@ -25,6 +25,12 @@ class Deep:
     restarts: Count = 1
     beyond: Count = 6
 
-    def applies(self, model: Model, /) -> bool:
-        """Return whether the network has more rectifiers. Raises UsageError for whatever the network raises."""
-        return kinks(model) > self.beyond
+    def instead(self, model: Model, /) -> dict[str, Any]:
+        """Return parts by name that take the place of an attack's: none in a shallower network.
+
+        Raises UsageError for whatever the network raises.
+        """
+        if kinks(model) <= self.beyond:
+            return {}
+        parts = {"likelihood": self.likelihood, "priors": self.priors, "search": self.search, "restarts": self.restarts}
+        return {**parts, "annealing": None, "deep": None}

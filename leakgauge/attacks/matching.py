@@ -76,9 +76,9 @@ class Matching:
     A search, and the restarting, ends early at a loss of `enough` times that of a vanishing update. With `group`, each restart is a
     group of members that are searched together, and with `copies`, a candidate has one copy of the batch per epoch. With `ball`, a
     candidate is as good as what lies around it on average, and with `annealing`, the weight of the likelihood grows. With
-    `refinement`, the search goes on from a generator's best image towards pixels. `deep` has other parts for deep networks, which are
-    then searched without annealing. Labels that a rule leaves open (floating logits) join the unknowns, and so do those of a
-    likelihood or a replay that has some (`Adjustable`). Rounds that were seen of one batch add up.
+    `refinement`, the search goes on from a generator's best image towards pixels. `deep` has other parts for deep networks, and no
+    annealing. Labels that a rule leaves open (floating logits) join the unknowns, and so do those of a likelihood or a replay that
+    has some (`Adjustable`). Rounds that were seen of one batch add up.
     """
 
     likelihood: Likelihood
@@ -196,7 +196,8 @@ class Matching:
         return nearest(self.space, seen, batch, rng=rng, tick=tick)
 
     def _bound(self, seen: Observation, notes: tuple[str, ...]) -> _Bound:
-        attack, estimates = self._fitting(seen), dict[str, float]()
+        instead = self.deep.instead(seen.model) if self.deep is not None else {}
+        attack, estimates = replace(self, **instead) if instead else self, dict[str, float]()
         if isinstance(attack.likelihood, Implying):
             likelihood, replay, more = attack.likelihood.bound(seen, attack.replay)
             attack, notes = replace(attack, likelihood=likelihood, replay=replay), (*notes, *more)
@@ -209,14 +210,6 @@ class Matching:
                 "in the model that is seen, and so for others; use the replay unlocking"
             )
         return _Bound(attack, seen, notes, estimates)
-
-    def _fitting(self, seen: Observation) -> Matching:
-        """With the parts for deep networks, where the model is one."""
-        deep = self.deep
-        if deep is None or not deep.applies(seen.model):
-            return self
-        parts = {"likelihood": deep.likelihood, "priors": deep.priors, "search": deep.search, "restarts": deep.restarts}
-        return replace(self, **parts, annealing=None, deep=None)
 
     @property
     def terms(self) -> Terms:

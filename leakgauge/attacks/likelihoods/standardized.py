@@ -48,9 +48,7 @@ class Standardized:
         angles: list[dict[str, Tensor]] = []
         for _ in range(_PAIRS):
             labels = torch.randint(inputs.classes, (seen.count,), generator=rng).to(like.device)
-            one, other = (
-                replay(seen, Batch(draw(inputs, seen.count, "pink", rng=rng).to(like), labels)) for _ in range(2)
-            )
+            one, other = (replay(seen, Batch(draw(inputs, seen.count, "pink", rng=rng).to(like), labels)) for _ in range(2))
             angles.append({name: _apart(one[name], other[name]) for name in sent if name in one})
         units = {name: max(_LEAST, float(torch.stack([pair[name] for pair in angles]).mean())) for name in angles[0]}
         return Bound(Standard(self.weight, self.floor, MappingProxyType({**dict.fromkeys(sent, 1.0), **units})), replay)
@@ -93,7 +91,7 @@ class Standard:
 
 
 def _apart(one: Tensor, other: Tensor) -> Tensor:
-    """1 - cos of an angle, from the difference itself, which keeps the digits near 0; between a vanishing tensor and another, 1/2."""
+    """1 - cos of an angle, from the difference itself, which keeps digits near 0; of a vanishing tensor with any other, 1/2."""
     return (_directed(one) - _directed(other)).square().sum() / 2
 
 
