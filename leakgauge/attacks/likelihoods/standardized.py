@@ -8,6 +8,7 @@ rectifier switches, which is noise of a size that nobody knows beforehand.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import fmean
 from types import MappingProxyType
 from typing import final
 
@@ -74,7 +75,7 @@ class Standard:
     def is_sharp(self, found: Products, /) -> Tensor:
         """Return [candidates], whether the products hold the digits that the distance needs."""
         distances = self._distances(found).detach()
-        rounding = torch.finfo(distances.dtype).eps * distances.new_tensor([1 / self.units[name] for name in found.dots]).mean()
+        rounding = torch.finfo(distances.dtype).eps * fmean(1 / self.units[name] for name in found.dots)
         return distances.mean(dim=0) > _SHARP * rounding
 
     def _distances(self, found: Products) -> Tensor:
