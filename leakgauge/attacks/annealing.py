@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol, final
+from typing import NamedTuple, Protocol, final
 
 from leakgauge.core.algorithm import Count, Positive, algorithm
 from leakgauge.core.protocols import Found, Search
-from leakgauge.core.types import Tick, part_of
+from leakgauge.core.types import Tick, no_tick, part_of
+
+
+class Worth(Protocol):
+    """What an end of a restart says of the update: how much of it is noise to the candidates."""
+
+    def __call__(self, row: int, found: Found, /) -> float:
+        """Return the weight of the likelihood at which it and the prior are at odds as they should be."""
+        ...
 
 
 class Stage(Protocol):
@@ -21,18 +29,29 @@ class Stage(Protocol):
         ...
 
 
+class Ended(NamedTuple):
+    """What each restart has found, which of them were left for the last stage, and the weight of the likelihood there."""
+
+    found: list[Found]
+    rows: Sequence[int]
+    weight: float
+
+
 @final
 @algorithm
 class Annealing:
     """Searches `stages` times, each from where the last one ended, at a weight of the likelihood that grows geometrically to 1.
 
-    It grows from `start`, which comes before the first stage. Every stage is a whole search, with the steps that it has. With
-    `halving`, the half of the restarts whose loss is higher ends after each stage (successive halving, Jamieson and Talwalkar,
-    AISTATS 2016, with equal steps for all stages). The last stage has a search of its own if there is a `polish`.
+    It grows from `start`, which comes before the first stage. Every stage is a whole search, with the steps that it has. If
+    `measured`, it grows no further than what was found is worth: where an update stays unexplained, for noise or for a defense
+    that nobody granted, the prior keeps its weight. With `halving`, the half of the restarts whose loss is higher ends after each
+    stage (successive halving, Jamieson and Talwalkar, AISTATS 2016, with equal steps for all stages). The last stage has a search
+    of its own if there is a `polish`.
     """
 
     start: Positive = 1e-3
     stages: Count = 4
+    measured: bool = False
     halving: bool = False
     polish: Search | None = None
 
@@ -40,24 +59,33 @@ class Annealing:
         """Return the weight of every stage; the last is 1."""
         return tuple(self.start ** (1 - (stage + 1) / self.stages) for stage in range(self.stages))
 
-    def minimize(self, search: Stage, targets: Sequence[int], *, tick: Tick) -> tuple[list[Found], Sequence[int]]:
-        """Return what each restart finds, and which of them were left for the last stage, whose weight is 1.
+    def minimize(self, search: Stage, targets: Sequence[int], *, worth: Worth, tick: Tick) -> Ended:
+        """Return what each restart finds.
 
         `targets` says what each restart is after: the better half of them is that of one target. The last stage alone may end
         early, at a goal.
         """
         found: dict[int, Found] = {}
         rows: Sequence[int] = range(len(targets))
-        for stage, weight in enumerate(self.weights()):
+        weight = 1.0
+        for stage, planned in enumerate(self.weights()):
             is_last = stage == self.stages - 1
             earlier = [found[row] for row in rows] if found else []
+            weight = min(planned, max(worth(row, found[row]) for row in rows)) if self.measured and found else planned
             part = part_of(tick, stage, self.stages)
             ended = search(weight, self.polish if is_last else None, rows, earlier, is_last, part)
             found |= dict(zip(rows, ended, strict=True))
+            for _ in range(_AGAIN if self.measured and is_last else 0):
+                before, weight = weight, min(1.0, max(worth(row, found[row]) for row in rows))
+                if weight < _MORE * before:
+                    weight = before
+                    break
+                ended = search(weight, self.polish, rows, [found[row] for row in rows], is_last, no_tick)
+                found |= dict(zip(rows, ended, strict=True))
             if self.halving and not is_last:
                 teams = [[row for row in rows if targets[row] == target] for target in dict.fromkeys(targets)]
                 rows = sorted(row for team in teams for row in _better_half(team, found))
-        return [found[row] for row in range(len(targets))], rows
+        return Ended([found[row] for row in range(len(targets))], rows, weight)
 
 
 def _better_half(rows: Sequence[int], found: Mapping[int, Found]) -> Sequence[int]:
@@ -66,3 +94,7 @@ def _better_half(rows: Sequence[int], found: Mapping[int, Found]) -> Sequence[in
 
 def _rank(found: Found) -> float:
     return math.inf if math.isnan(found.loss) else found.loss
+
+
+_AGAIN, _MORE = 3, 1.5
+"""How often the last stage may be repeated where its end is worth more, and by which factor at least."""

@@ -39,7 +39,7 @@ def modern(
         replay=replay,
         labels=labels,
         search=Adam(learning_rate=0.1, steps=steps, schedule="cosine"),
-        annealing=Annealing(start=3e-3, stages=4, halving=True, polish=LBFGS(steps=20)),
+        annealing=Annealing(start=3e-3, stages=4, measured=True, halving=True, polish=LBFGS(steps=20)),
         deep=Deep(
             likelihood=Standardized(),
             priors=(TotalVariation(weight=0.75),),

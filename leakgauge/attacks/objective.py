@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,10 +12,12 @@ import torch
 from torch import Tensor
 
 from leakgauge.attacks.ball import Ball
+from leakgauge.attacks.dummies import draw
 from leakgauge.attacks.engine.products import Target, target, unwritten
 from leakgauge.attacks.terms import Losses, Terms
 from leakgauge.core.abilities import Generative, conditioned
 from leakgauge.core.protocols import Point, Space
+from leakgauge.core.rng import stream
 from leakgauge.core.types import Batch, Observation, Rng
 from leakgauge.core.workload import operations
 
@@ -57,6 +60,29 @@ class Problem:
         """Return the same problem with the likelihood at another weight."""
         return replace(self, weight=weight)
 
+    def worth(self, point: Point) -> float:
+        """Return the weight that the likelihood deserves by how well a point explains the update.
+
+        Of N numbers with Gaussian noise of unknown variance, -log p(u | x) is N / 2 times the logarithm of the squared misfit, to
+        which the likelihood is taken to be in proportion: its slope is that of N / (2 misfit) likelihood. Of d numbers, -log p(x)
+        is about d times the prior in units of what it is of pink noise, whose spectrum is that of photographs. Infinite without a
+        misfit.
+        """
+        with torch.no_grad():
+            batch, terms = self.batch_at(point), self.terms.at(point)
+            misfit = float(terms.loss(self.seen, batch) - terms.loss(self.seen, batch, 0.0))
+        numbers = sum(value.numel() for one in (self.seen, *self.seen.earlier) for value in one.update.delta.values())
+        return numbers * self.usual / (2 * batch.x.numel() * misfit) if misfit > 0 else math.inf
+
+    @cached_property
+    def usual(self) -> float:
+        """The prior of pink noise."""
+        inputs, like = self.seen.model.inputs, next(iter(self.seen.update.delta.values()))
+        x = draw(inputs, _DUMMIES, "pink", rng=stream(0, "usual")).to(like)
+        labels = torch.arange(_DUMMIES, device=x.device) % inputs.classes
+        with torch.no_grad():
+            return float(self.terms.prior(self.seen, Batch(x, labels)))
+
     def project(self, point: Point) -> Point:
         """Return the nearest allowed point."""
         return {**point, "x": self.space.project(point["x"], self.seen)}
@@ -82,6 +108,9 @@ class Problem:
     def vanishing(self) -> float:
         """The likelihood's term of an update that is zero."""
         return self.terms.vanishing(self.seen)
+
+
+_DUMMIES = 8
 
 
 def go_together(problems: Sequence[Problem]) -> bool:

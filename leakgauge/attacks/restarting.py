@@ -81,8 +81,12 @@ class Searching:
             searching = replace(self, search=other or self.search)
             return searching._searched(ending, starts, [fork(one.rng) for one in some], tick)
 
-        found, left = self.annealing.minimize(stage, [one.target for one in restarts], tick=tick)
-        return [one if row in left else _at_own_weight(restarts[row].problem, one) for row, one in enumerate(found)]
+        def worth(row: int, found: Found) -> float:
+            return restarts[row].problem.worth(found.point)
+
+        ended = self.annealing.minimize(stage, [one.target for one in restarts], worth=worth, tick=tick)
+        last = [one.problem.weighted(ended.weight) for one in restarts]
+        return [one if row in ended.rows else _looked_at_again(last[row], one) for row, one in enumerate(ended.found)]
 
     def _searched(self, restarts: Sequence[Restart], starts: Sequence[Point], rngs: Sequence[Rng], tick: Tick) -> list[Found]:
         """What is found from each of some starts: at once where that can be, or one after the other."""
@@ -129,6 +133,6 @@ _MOST = 20_000_000
 networks keep a machine busy with the candidates of one."""
 
 
-def _at_own_weight(problem: Problem, found: Found) -> Found:
+def _looked_at_again(problem: Problem, found: Found) -> Found:
     with torch.no_grad():
         return replace(found, loss=float(problem(found.point)))

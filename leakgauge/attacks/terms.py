@@ -43,7 +43,7 @@ class Terms:
         with sdpa_kernel(SDPBackend.MATH):  # the only attention kernel that can be differentiated twice on every device
             rounds = (seen, *seen.earlier)
             found = [self.likelihood(_whole(self.replay(one, batch), one), one.update.delta) for one in rounds]
-            loss = weight * torch.stack(found).sum() + self._prior(seen, batch)
+            loss = weight * torch.stack(found).sum() + self.prior(seen, batch)
             return loss if self.copies is None else loss + self.copies.penalty(batch)
 
     def can_compare(self, seen: Observation) -> bool:
@@ -84,7 +84,8 @@ class Terms:
         """Return the terms with their own unknowns fixed."""
         return replace(self, likelihood=_at(self.likelihood, point), replay=_at(self.replay, point))
 
-    def _prior(self, seen: Observation, batch: Batch) -> Tensor:
+    def prior(self, seen: Observation, batch: Batch) -> Tensor:
+        """Return the priors' sum, a scalar."""
         return torch.stack([batch.x.new_zeros(()), *(prior(batch, seen) for prior in self.priors)]).sum()
 
     def _priors(self, seen: Sequence[Observation], batch: Batch) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from leakgauge.attacks.dummies import draw
 from leakgauge.attacks.engine.products import Products
+from leakgauge.attacks.estimating import deviation
 from leakgauge.core.abilities import Bound
 from leakgauge.core.algorithm import Positive, algorithm
 from leakgauge.core.protocols import Replay
@@ -29,10 +30,11 @@ from leakgauge.core.types import Batch, Observation, Params
 class Standardized:
     """`weight` times log(1 + d / `floor`), where d is the mean over tensors of (1 - cos) / s, of the angle between the two updates.
 
-    s is the mean of 1 - cos between replays of pink noise with equal labels, four pairs of them: it depends on the model, and on
-    nothing that was seen of the secret. The logarithm is what a Gaussian likelihood becomes when the variance is unknown and
-    integrated out (Student's t, at a `floor` far below any variance that matters): the prior counts for less the better the
-    update is explained. It is blind to the scale of the update and of every tensor in it, not to signs.
+    s is the mean of 1 - cos between replays of pink noise with equal labels, four pairs of them, and what noise in the update adds
+    to it, as far as its linear layers show some: it depends on the model, and on nothing else that was seen of the secret. The
+    logarithm is what a Gaussian likelihood becomes when the variance is unknown and integrated out (Student's t, at a `floor` far
+    below any variance that matters): the prior counts for less the better the update is explained. It is blind to the scale of the
+    update and of every tensor in it, not to signs.
     """
 
     weight: Positive = 1.0
@@ -51,7 +53,11 @@ class Standardized:
             labels = torch.randint(inputs.classes, (seen.count,), generator=rng).to(like.device)
             one, other = (replay(seen, Batch(draw(inputs, seen.count, "pink", rng=rng).to(like), labels)) for _ in range(2))
             angles.append({name: _apart(one[name], other[name]) for name in sent if name in one})
-        units = {name: max(_LEAST, float(torch.stack([pair[name] for pair in angles]).mean())) for name in angles[0]}
+        noise = deviation(seen)
+        units = {
+            name: max(_LEAST, float(torch.stack([pair[name] for pair in angles]).mean()) + _blurred(sent[name], noise))
+            for name in angles[0]
+        }
         return Bound(Standard(self.weight, self.floor, MappingProxyType({**dict.fromkeys(sent, 1.0), **units})), replay)
 
 
@@ -89,6 +95,12 @@ class Standard:
 
     def _loss(self, distances: Tensor) -> Tensor:
         return self.weight * torch.log1p(distances.mean(dim=0).clamp_min(0) / self.floor)
+
+
+def _blurred(value: Tensor, noise: float) -> float:
+    """What noise adds to 1 - cos of a tensor's angle with anything, to first order; at most 1."""
+    square = float(value.square().sum())
+    return min(1.0, noise**2 * value.numel() / (2 * square)) if noise and square else 0.0
 
 
 def _apart(one: Tensor, other: Tensor) -> Tensor:
