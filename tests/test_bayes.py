@@ -1,6 +1,7 @@
 """The Bayes-optimal objective: the ball, the annealed likelihood, and known attacks as its special cases."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,14 +13,17 @@ from leakgauge.attacks.ball import Ball
 from leakgauge.attacks.bayes import bayes
 from leakgauge.attacks.cpl import cpl
 from leakgauge.attacks.dlg import dlg
+from leakgauge.attacks.dummies import draw
 from leakgauge.attacks.gradinversion import gradinversion
 from leakgauge.attacks.group import GroupConsistency
 from leakgauge.attacks.idlg import idlg
 from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.labels.known import Known
+from leakgauge.attacks.likelihoods.cosine import Cosine
 from leakgauge.attacks.likelihoods.gaussian import Gaussian
 from leakgauge.attacks.likelihoods.uninformative import Uninformative
 from leakgauge.attacks.matching import Matching
+from leakgauge.attacks.objective import Problem
 from leakgauge.attacks.priors.l2 import L2
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.searches.adam import Adam
@@ -254,3 +258,67 @@ def test_gradinversion_is_the_squared_distance_and_three_terms_for_the_image():
         weights = {"gradient": 1e-9, **dict.fromkeys(("total_variation", "l2", "batchnorm"), 0.0), name: 0.5}
         loss = float(gradinversion(**weights, group=None).loss_at(seen, other))
         assert loss == pytest.approx(0.5 * expected, rel=1e-4)
+
+
+def test_what_a_fit_is_worth_is_what_its_formula_says():
+    seen = seen_of()
+    attack = matching(Adam(steps=1), priors=(L2(weight=0.5),))
+    problem = Problem(seen, attack.terms, Pixels(), seen.labels, None, stream(0))
+    point = {"x": 2 * torch.randn(CASE.batch.x.shape, generator=stream(1))}
+    batch = problem.batch_at(point)
+    misfit = float(Gaussian()(loss_gradient(seen.model, batch).params, seen.update.delta))
+    numbers = sum(value.numel() for value in seen.update.delta.values())
+    pink = Batch(draw(seen.model.inputs, 8, "pink", rng=stream(0, "usual")), torch.zeros(8, dtype=torch.int64))
+    expected = numbers * float(L2(weight=0.5)(pink, seen)) / (2 * batch.x.numel() * misfit)
+    assert problem.worth(point) == pytest.approx(expected, rel=1e-4)
+    assert problem.weighted(0.1).worth(point) == problem.worth(point)
+    assert problem.worth({"x": seen.model.inputs.normalize(CASE.batch.x[CASE.batch.y.argsort()])}) > 1e9
+    assert replace(problem, terms=replace(problem.terms, likelihood=Uninformative())).worth(point) == math.inf
+
+
+def test_a_measured_weight_grows_as_far_as_what_was_found_is_worth():
+    asked, ticks, worths = [], [], {0: [0.02, 0.05, 0.08, 0.09], 1: [3.0, 0.8, 0.9]}
+    told = {target: iter(each) for target, each in worths.items()}
+    known = {}
+
+    def stage(weight, other, rows, earlier, is_last, tick):
+        asked.append((round(weight, 4), other, list(rows), len(earlier), is_last))
+        known.update(dict.fromkeys((targets[row] for row in rows), None))
+        tick(1.0)
+        return [Found({"x": torch.tensor(float(row))}, float(row), torch.zeros(1)) for row in rows]
+
+    def worth(row, found):
+        assert found.loss == row
+        if known[targets[row]] is None:
+            known[targets[row]] = next(told[targets[row]])
+        return known[targets[row]]
+
+    targets, polish = [0, 0, 1], Adam(steps=1)
+    annealing = Annealing(start=1e-2, stages=2, measured=True, polish=polish)
+    ended = annealing.minimize(stage, targets, worth=worth, tick=ticks.append)
+    assert asked == [
+        (0.1, None, [0, 1, 2], 0, False),
+        (0.02, polish, [0, 1], 2, True),  # what the first target's is worth,
+        (1.0, polish, [2], 1, True),  # and the second one's, which is worth more than was planned
+        (0.05, polish, [0, 1], 2, True),  # as often as it is worth more by half
+        (0.08, polish, [0, 1], 2, True),
+    ]
+    assert ended.weights == [0.08, 0.08, 1.0]
+    assert ticks == sorted(ticks)
+
+
+def test_restarts_are_compared_at_the_weight_that_their_update_deserves():
+    rng = stream(4, "noise")
+    seen = seen_of()
+    delta = {name: value + torch.randn(value.shape, generator=rng) * value.std() for name, value in seen.update.delta.items()}
+    noisy = replace(seen, update=replace(seen.update, delta=delta))
+    annealing = Annealing(start=0.1, stages=2, measured=True, halving=True)
+    settings = {"likelihood": Cosine(), "priors": (L2(weight=0.005),), "restarts": 4, "annealing": annealing}
+    attack = matching(Adam(steps=20), **settings)
+    found = attack.run(noisy, rng=stream(0, "attack"), tick=no_tick)
+    problem = Problem(noisy, attack.terms, Pixels(), noisy.labels, None, stream(0))
+    point = {"x": noisy.model.inputs.normalize(found.batch.x)}
+    prior = float(problem.weighted(0.0)(point))
+    weight = (float(found.losses.min()) - prior) / (float(problem(point)) - prior)
+    assert 0 < weight < 0.9, "noise was taken for the image's"
+    assert weight == pytest.approx(problem.worth(point), rel=1.0)

@@ -30,11 +30,11 @@ class Stage(Protocol):
 
 
 class Ended(NamedTuple):
-    """What each restart has found, which of them were left for the last stage, and the weight of the likelihood there."""
+    """What each restart has found, which of them were left for the last stage, and the last weight of each one's likelihood."""
 
     found: list[Found]
     rows: Sequence[int]
-    weight: float
+    weights: list[float]
 
 
 @final
@@ -62,30 +62,38 @@ class Annealing:
     def minimize(self, search: Stage, targets: Sequence[int], *, worth: Worth, tick: Tick) -> Ended:
         """Return what each restart finds.
 
-        `targets` says what each restart is after: the better half of them is that of one target. The last stage alone may end
-        early, at a goal.
+        `targets` says what each restart is after: the better half of them is that of one target, and so is what its end is worth.
+        The last stage alone may end early, at a goal.
         """
         found: dict[int, Found] = {}
         rows: Sequence[int] = range(len(targets))
-        weight = 1.0
+        weights: dict[int, float] = {}
+
+        def deserved(target: int, most: float) -> float:
+            return min(most, max(worth(row, found[row]) for row in rows if targets[row] == target))
+
+        def go_on(some: Sequence[int], other: Search | None, is_last: bool, tick: Tick) -> None:
+            each = dict.fromkeys(weights[targets[row]] for row in some)
+            for place, weight in enumerate(each):
+                group = [row for row in some if weights[targets[row]] == weight]
+                earlier = [found[row] for row in group if row in found]
+                ended = search(weight, other, group, earlier, is_last, part_of(tick, place, len(each)))
+                found.update(zip(group, ended, strict=True))
+
         for stage, planned in enumerate(self.weights()):
             is_last = stage == self.stages - 1
-            earlier = [found[row] for row in rows] if found else []
-            weight = min(planned, max(worth(row, found[row]) for row in rows)) if self.measured and found else planned
-            part = part_of(tick, stage, self.stages)
-            ended = search(weight, self.polish if is_last else None, rows, earlier, is_last, part)
-            found |= dict(zip(rows, ended, strict=True))
-            for _ in range(_AGAIN if self.measured and is_last else 0):
-                before, weight = weight, min(1.0, max(worth(row, found[row]) for row in rows))
-                if weight < _MORE * before:
-                    weight = before
-                    break
-                ended = search(weight, self.polish, rows, [found[row] for row in rows], is_last, no_tick)
-                found |= dict(zip(rows, ended, strict=True))
+            is_known = self.measured and stage > 0
+            weights = {target: deserved(target, planned) if is_known else planned for target in targets}
+            go_on(rows, self.polish if is_last else None, is_last, part_of(tick, stage, self.stages))
             if self.halving and not is_last:
-                teams = [[row for row in rows if targets[row] == target] for target in dict.fromkeys(targets)]
+                teams = [[row for row in rows if targets[row] == target] for target in weights]
                 rows = sorted(row for team in teams for row in _better_half(team, found))
-        return Ended([found[row] for row in range(len(targets))], rows, weight)
+        for _ in range(_AGAIN if self.measured else 0):
+            more = {target: deserved(target, 1.0) for target in weights}
+            grown = {target: weight for target, weight in more.items() if weight >= _MORE * weights[target]}
+            weights |= grown
+            go_on([row for row in rows if targets[row] in grown], self.polish, is_last=True, tick=no_tick)
+        return Ended([found[row] for row in range(len(targets))], rows, [weights[target] for target in targets])
 
 
 def _better_half(rows: Sequence[int], found: Mapping[int, Found]) -> Sequence[int]:

@@ -69,8 +69,8 @@ class Problem:
         misfit.
         """
         with torch.no_grad():
-            batch, terms = self.batch_at(point), self.terms.at(point)
-            misfit = float(terms.loss(self.seen, batch) - terms.loss(self.seen, batch, 0.0))
+            batch = self.batch_at(point)
+            misfit = float(self.terms.at(point).misfit(self.seen, batch))
         numbers = sum(value.numel() for one in (self.seen, *self.seen.earlier) for value in one.update.delta.values())
         return numbers * self.usual / (2 * batch.x.numel() * misfit) if misfit > 0 else math.inf
 

@@ -85,7 +85,7 @@ class Searching:
             return restarts[row].problem.worth(found.point)
 
         ended = self.annealing.minimize(stage, [one.target for one in restarts], worth=worth, tick=tick)
-        last = [one.problem.weighted(ended.weight) for one in restarts]
+        last = [one.problem.weighted(weight) for one, weight in zip(restarts, ended.weights, strict=True)]
         return [one if row in ended.rows else _looked_at_again(last[row], one) for row, one in enumerate(ended.found)]
 
     def _searched(self, restarts: Sequence[Restart], starts: Sequence[Point], rngs: Sequence[Rng], tick: Tick) -> list[Found]:

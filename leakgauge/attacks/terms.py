@@ -39,12 +39,15 @@ class Terms:
     copies: EpochCopies | None
 
     def loss(self, seen: Observation, batch: Batch, weight: float = 1.0) -> Tensor:
-        """Return their sum, a scalar, with the likelihood at a weight; rounds of one batch add up."""
+        """Return their sum, a scalar, with the likelihood at a weight."""
+        loss = weight * self.misfit(seen, batch) + self.prior(seen, batch)
+        return loss if self.copies is None else loss + self.copies.penalty(batch)
+
+    def misfit(self, seen: Observation, batch: Batch) -> Tensor:
+        """Return the likelihood's term, a scalar; rounds of one batch add up."""
         with sdpa_kernel(SDPBackend.MATH):  # the only attention kernel that can be differentiated twice on every device
             rounds = (seen, *seen.earlier)
-            found = [self.likelihood(_whole(self.replay(one, batch), one), one.update.delta) for one in rounds]
-            loss = weight * torch.stack(found).sum() + self.prior(seen, batch)
-            return loss if self.copies is None else loss + self.copies.penalty(batch)
+            return torch.stack([self.likelihood(_whole(self.replay(one, batch), one), one.update.delta) for one in rounds]).sum()
 
     def can_compare(self, seen: Observation) -> bool:
         """Return whether products of gradients say all that the likelihood asks for."""
