@@ -11,7 +11,7 @@ import torch
 
 from leakgauge.clients.fedsgd import FedSGD
 from leakgauge.core.errors import UsageError
-from leakgauge.core.protocols import Pool, Victim
+from leakgauge.core.protocols import Defense, Pool, Victim
 from leakgauge.core.rng import stream
 from leakgauge.core.threat import observe
 from leakgauge.core.types import Batch, Observation, ThreatModel
@@ -66,12 +66,13 @@ def case(
     size: int = 1,
     *,
     weights: int | None = None,
+    defenses: tuple[Defense, ...] = (),
     device: str | torch.device = "cpu",
 ) -> Case:
     """Return the gradient of `size` images from `index` on, on fresh weights, whose seed is the index or `weights`."""
     secret = Batch(pool.x[index : index + size], pool.y[index : index + size]).to(device)
     model = victim.build(pool.inputs, rng=stream(index if weights is None else weights, "victim")).to(device)
-    return Case(secret, observe(model, secret, client=FedSGD(), threat=threat, rng=stream(index, "client")))
+    return Case(secret, observe(model, secret, client=FedSGD(), defenses=defenses, threat=threat, rng=stream(index, "client")))
 
 
 def psnr(guess: Batch, secret: Batch) -> float:

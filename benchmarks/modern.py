@@ -15,24 +15,34 @@ from benchmarks.results import Results, Shown, Values
 from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.modern import modern
 from leakgauge.core.capabilities import INFORMED
-from leakgauge.core.protocols import Attack, Victim
+from leakgauge.core.protocols import Attack, Defense, Victim
 from leakgauge.core.rng import stream
 from leakgauge.core.statistics import median_interval
 from leakgauge.core.types import Batch, no_tick
+from leakgauge.defenses.noise import GaussianNoise
 from leakgauge.victims.cnn import CNN
 from leakgauge.victims.convnet import ConvNet
 from leakgauge.victims.lenet import LeNet
 from leakgauge.victims.resnet import resnet18, resnet20
 
+
+class Setup(NamedTuple):
+    """A network, and what its clients do to their updates."""
+
+    victim: Victim
+    defenses: tuple[Defense, ...] = ()
+
+
 FIRST, IMAGES, STEPS = 200, 20, 24_000
 """Images from the 200th on: none of those that settings were tried on."""
-NETS: Mapping[str, Victim] = {
-    "LeNet": LeNet(),
-    "CNN": CNN(),
-    "ConvNet-16": ConvNet(width=16),
-    "ResNet-20": resnet20(),
-    "ConvNet-64": ConvNet(width=64),
-    "ResNet-18": resnet18(),
+NETS: Mapping[str, Setup] = {
+    "LeNet": Setup(LeNet()),
+    "LeNet in noise": Setup(LeNet(), (GaussianNoise(sigma=0.02),)),
+    "CNN": Setup(CNN()),
+    "ConvNet-16": Setup(ConvNet(width=16)),
+    "ResNet-20": Setup(resnet20()),
+    "ConvNet-64": Setup(ConvNet(width=64)),
+    "ResNet-18": Setup(resnet18()),
 }
 
 
@@ -56,11 +66,12 @@ def run(settings: Settings, results: Results) -> Shown:
     attacks: Mapping[str, Attack] = {"modern": modern(), "faithful": inverting_gradients(steps=steps)}
 
     def ours(net: str, index: int, name: str) -> Values:
-        this = case(pool, index, NETS[net], INFORMED)
+        this = case(pool, index, NETS[net].victim, INFORMED, defenses=NETS[net].defenses)
         return _timed(this, lambda: attacks[name].run(this.seen, rng=stream(index, "attack"), tick=no_tick).batch)
 
     def theirs(net: str, index: int, seconds: float) -> Values:
-        return _in_equal_time(case(pool, index, NETS[net], INFORMED), index, seconds)
+        this = case(pool, index, NETS[net].victim, INFORMED, defenses=NETS[net].defenses)
+        return _in_equal_time(this, index, seconds)
 
     def contest(net: str, index: int) -> Contest:
         key = {"net": net, "image": index}
