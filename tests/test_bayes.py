@@ -25,6 +25,7 @@ from leakgauge.attacks.likelihoods.uninformative import Uninformative
 from leakgauge.attacks.matching import Matching
 from leakgauge.attacks.objective import Problem
 from leakgauge.attacks.priors.l2 import L2
+from leakgauge.attacks.priors.total_variation import TotalVariation
 from leakgauge.attacks.replays.granted import Granted
 from leakgauge.attacks.searches.adam import Adam
 from leakgauge.attacks.spaces.pixels import Pixels
@@ -322,3 +323,13 @@ def test_restarts_are_compared_at_the_weight_that_their_update_deserves():
     weight = (float(found.losses.min()) - prior) / (float(problem(point)) - prior)
     assert 0 < weight < 0.9, "noise was taken for the image's"
     assert weight == pytest.approx(problem.worth(point), rel=1.0)
+
+
+def test_where_the_prior_says_nothing_the_update_keeps_its_weight():
+    model = MLP(hidden=(8,)).build(Inputs((6,), 3), rng=stream(0))
+    seen = observe(model, Batch(torch.rand(1, 6), torch.tensor([1])), client=FedSGD(), threat=ADAPTIVE, rng=stream(1))
+    settings = {"priors": (TotalVariation(),), "restarts": 2, "annealing": Annealing(stages=2, measured=True)}
+    problem = Problem(seen, matching(Adam(steps=1), **settings).terms, Pixels(), seen.labels, None, stream(0))
+    assert problem.worth({"x": torch.zeros(1, 6)}) == math.inf
+    found = matching(Adam(steps=5), **settings).run(seen, rng=stream(0, "attack"), tick=no_tick)
+    assert float(found.losses.min()) > 0, "the likelihood was left out"

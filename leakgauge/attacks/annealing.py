@@ -91,6 +91,8 @@ class Annealing:
         for _ in range(_AGAIN if self.measured else 0):
             more = {target: deserved(target, 1.0) for target in weights}
             grown = {target: weight for target, weight in more.items() if weight >= _MORE * weights[target]}
+            if not grown:
+                break
             weights |= grown
             go_on([row for row in rows if targets[row] in grown], self.polish, is_last=True, tick=no_tick)
         return Ended([found[row] for row in range(len(targets))], rows, [weights[target] for target in targets])

@@ -66,13 +66,13 @@ class Problem:
         Of N numbers with Gaussian noise of unknown variance, -log p(u | x) is N / 2 times the logarithm of the squared misfit, to
         which the likelihood is taken to be in proportion: its slope is that of N / (2 misfit) likelihood. Of d numbers, -log p(x)
         is about d times the prior in units of what it is of pink noise, whose spectrum is that of photographs. Infinite without a
-        misfit.
+        misfit, and where the prior says nothing (a vector has no variation).
         """
         with torch.no_grad():
             batch = self.batch_at(point)
             misfit = float(self.terms.at(point).misfit(self.seen, batch))
         numbers = sum(value.numel() for one in (self.seen, *self.seen.earlier) for value in one.update.delta.values())
-        return numbers * self.usual / (2 * batch.x.numel() * misfit) if misfit > 0 else math.inf
+        return numbers * self.usual / (2 * batch.x.numel() * misfit) if misfit > 0 and self.usual > 0 else math.inf
 
     @cached_property
     def usual(self) -> float:

@@ -86,7 +86,7 @@ class Searching:
 
         ended = self.annealing.minimize(stage, [one.target for one in restarts], worth=worth, tick=tick)
         last = [one.problem.weighted(weight) for one, weight in zip(restarts, ended.weights, strict=True)]
-        return [one if row in ended.rows else _looked_at_again(last[row], one) for row, one in enumerate(ended.found)]
+        return [one if row in ended.rows else _evaluated(last[row], one) for row, one in enumerate(ended.found)]
 
     def _searched(self, restarts: Sequence[Restart], starts: Sequence[Point], rngs: Sequence[Rng], tick: Tick) -> list[Found]:
         """What is found from each of some starts: at once where that can be, or one after the other."""
@@ -133,6 +133,6 @@ _MOST = 20_000_000
 networks keep a machine busy with the candidates of one."""
 
 
-def _looked_at_again(problem: Problem, found: Found) -> Found:
+def _evaluated(problem: Problem, found: Found) -> Found:
     with torch.no_grad():
         return replace(found, loss=float(problem(found.point)))

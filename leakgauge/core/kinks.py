@@ -21,6 +21,7 @@ def kinks(model: Model) -> int:
     Raises UsageError for whatever the network raises.
     """
     if model.net not in _FOUND:
+        # torch leaves the constructor of its modes without types
         with torch.no_grad(), _Counter() as counter:  # type: ignore[no-untyped-call]
             model.forward(model.params, tree.apply(torch.Tensor.clone, model.buffers), probe(model, 0), training=False)
         _FOUND[model.net] = counter.count
@@ -48,7 +49,13 @@ _KINKED = frozenset(
     {
         *("relu", "leaky_relu", "prelu", "_prelu_kernel", "rrelu_with_noise", "threshold", "hardtanh", "hardswish", "hardsigmoid"),
         *("clamp_min", "clamp_max", "clamp", "maximum", "minimum"),
-        *("max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool2d"),
+        *(
+            "max_pool1d_with_indices",
+            "max_pool2d_with_indices",
+            "max_pool3d_with_indices",
+            "adaptive_max_pool2d",
+            "adaptive_max_pool3d",
+        ),
     }
 )
 _FOUND: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()

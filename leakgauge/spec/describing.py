@@ -45,21 +45,12 @@ def _settings(value: object, key: str) -> dict[str, Any]:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         raise UsageError(f"{key}: got {shown(value)}, whose settings cannot be written down; expected an @algorithm")
     prefix = f"{key}." if key else ""
-    return as_before(
-        {
-            name: describe_value(parameter.hint, getattr(value, name), f"{prefix}{name}")
-            for name, parameter in parameters(type(value)).items()
-        }
-    )
-
-
-def as_before(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a config that says nothing of settings that are younger than keys, and records, where it has none."""
     return {
-        name: as_before(value) if isinstance(value, dict) else value
-        for name, value in config.items()
-        if name not in _YOUNGER or value is not None
+        name: describe_value(parameter.hint, getattr(value, name), f"{prefix}{name}")
+        for name, parameter in parameters(type(value)).items()
+        if not (name in _YOUNGER and parameter.default is None and getattr(value, name) is None)
     }
 
 
-_YOUNGER = frozenset({"update", "deep"})
+_YOUNGER = frozenset({"deep"})
+"""Settings that are younger than keys, which say nothing of them where they are left out."""

@@ -19,7 +19,7 @@ from leakgauge.core.protocols import Attack, Client, Data, Defense, Metric, Vict
 from leakgauge.core.reading import override, read_file, read_mapping
 from leakgauge.core.types import ThreatModel
 from leakgauge.spec.building import resolve
-from leakgauge.spec.describing import as_before, describe_value
+from leakgauge.spec.describing import describe_value
 from leakgauge.spec.parameters import check
 
 SCHEME = 2
@@ -143,7 +143,7 @@ def parse(document: Mapping[str, Any], overrides: Sequence[str] = ()) -> AuditSp
             f"update: is recorded, beside {parts.training.steps} training steps and {parts.rounds.count} rounds, expected 0 and 1: "
             "its weights are those before, and it is of one round; leave them out"
         )
-    return AuditSpec(name, parts, as_before(config))
+    return AuditSpec(name, parts, _without_update(config))
 
 
 def complete(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,9 +175,14 @@ def key(spec: AuditSpec) -> str:
     It is made from what the algorithms are in the end, so that a recipe and the composition it stands for have one key, and a
     recipe that changes gets another one. The name of the audit is not in it.
     """
-    identity = {"scheme": SCHEME, "audit": describe_value(Parts, spec.parts, "")}
+    identity = {"scheme": SCHEME, "audit": _without_update(describe_value(Parts, spec.parts, ""))}
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _without_update(config: dict[str, Any]) -> dict[str, Any]:
+    """An audit that has no recorded update says nothing of it: keys, and records, are older than this setting."""
+    return {name: value for name, value in config.items() if name != "update" or value is not None}
 
 
 def _check_threat(threat: ThreatModel) -> None:
