@@ -112,14 +112,13 @@ class Matching:
     @property
     def uses(self) -> frozenset[str]:
         """What the parts use, and all rounds."""
-        return used_by(self.likelihood, *self._priors, self.deep and self.deep.likelihood, self.space, self.replay, self.labels) | {
-            ROUNDS
-        }
+        return used_by(*self._judging, self.space, self.replay, self.labels) | {ROUNDS}
 
     @property
-    def _priors(self) -> tuple[Prior, ...]:
-        """Those of any network."""
-        return self.priors if self.deep is None else (*self.priors, *self.deep.priors)
+    def _judging(self) -> tuple[Likelihood | Prior, ...]:
+        """The likelihoods and priors for any network."""
+        deep = () if self.deep is None else (self.deep.likelihood, *self.deep.priors)
+        return (self.likelihood, *self.priors, *deep)
 
     def informed(self) -> Attack:
         """The same attack with known labels and the granted procedure, out of a generator's images into pixels."""
@@ -191,7 +190,7 @@ class Matching:
 
     def knows(self, x: Tensor, inputs: Inputs, /) -> Tensor:
         """Return [n], whether the space or a prior has learned from an example."""
-        known = [part.knows(x, inputs).to(x.device) for part in (self.space, *self._priors) if isinstance(part, Learned)]
+        known = [part.knows(x, inputs).to(x.device) for part in (self.space, *self._judging) if isinstance(part, Learned)]
         return torch.stack([torch.zeros(len(x), dtype=torch.bool, device=x.device), *known]).any(dim=0)
 
     def sample(self, seen: Observation, count: int, /, *, rng: Rng) -> Batch | None:
