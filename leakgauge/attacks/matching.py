@@ -117,8 +117,8 @@ class Matching:
     @property
     def _judging(self) -> tuple[Likelihood | Prior, ...]:
         """The likelihoods and priors for any network."""
-        deep = () if self.deep is None else (self.deep.likelihood, *self.deep.priors)
-        return (self.likelihood, *self.priors, *deep)
+        plain = (self.likelihood, *self.priors)
+        return plain if self.deep is None else (*plain, self.deep.likelihood, *self.deep.priors)
 
     def informed(self) -> Attack:
         """The same attack with known labels and the granted procedure, out of a generator's images into pixels."""
