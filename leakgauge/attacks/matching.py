@@ -117,7 +117,7 @@ class Matching:
     @property
     def _judging(self) -> tuple[Likelihood | Prior, ...]:
         """The likelihoods and priors for any network."""
-        plain = (self.likelihood, *self.priors)
+        plain: tuple[Likelihood | Prior, ...] = (self.likelihood, *self.priors)
         return plain if self.deep is None else (*plain, self.deep.likelihood, *self.deep.priors)
 
     def informed(self) -> Attack:
