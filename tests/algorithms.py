@@ -127,6 +127,16 @@ class Holding:
     def run(self, seen, /, *, rng, tick) -> None: ...
 
 
+@algorithm
+class Levels:
+    """An attack with a setting whose name Matching has as well, and another default."""
+
+    deep: Count | None = 3
+    needs: frozenset[Capability] = frozenset()
+
+    def run(self, seen, /, *, rng, tick) -> None: ...
+
+
 class Bare:
     """An attack that is no dataclass."""
 

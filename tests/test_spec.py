@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from leakgauge import spec
+from leakgauge.attacks.inverting_gradients import inverting_gradients
 from leakgauge.attacks.matching import Matching
 from leakgauge.clients.fedavg import FedAvg
 from leakgauge.clients.optimizers.adam import Adam
@@ -342,6 +343,13 @@ def test_the_key_is_the_hash_of_what_the_parts_are():
 
 def test_an_algorithm_may_hold_what_no_file_can_as_long_as_it_is_left_out():
     assert spec.canonical(demo("attack=algorithms:Holding"))["attack"]["image"] is None
+
+
+def test_a_setting_that_is_younger_than_keys_is_told_where_none_is_no_default():
+    plain = {"name": "algorithms:Levels", "deep": None}
+    assert {**spec.describe("attack", algorithms.Levels(deep=None)), "needs": []} == {**plain, "needs": []}
+    assert spec.key(demo("attack=algorithms:Levels", "attack.deep=null")) != spec.key(demo("attack=algorithms:Levels"))
+    assert "deep" not in spec.describe("attack", inverting_gradients())
 
 
 @pytest.mark.parametrize(
