@@ -69,11 +69,15 @@ def _of_pixels(steps: int) -> Attack:
     return modern(steps=max(1, steps // 4), labels=IDLG())  # four stages
 
 
+def _in_depth(steps: int) -> Attack:
+    return modern(steps=max(1, steps // 8), labels=IDLG())  # each start takes those of eight stages
+
+
 SETUPS: Mapping[str, Setup] = {
     "codes of a generator": Setup(CNN(), FedSGD(), _of_codes),
     "factors of a lock": Setup(KeyLocked(victim=LeNet()), FedSGD(batchnorm="train"), _of_locks, (KeyLock(),)),
     "pixels of modern": Setup(LeNet(), FedSGD(), _of_pixels),
-    "pixels of modern in a deep network": Setup(ConvNet(width=8), FedSGD(), _of_pixels),
+    "pixels of modern in a deep network": Setup(ConvNet(width=8), FedSGD(), _in_depth),
 }
 
 
