@@ -45,7 +45,6 @@ from leakgauge.attacks.likelihoods.masked import Masked
 from leakgauge.attacks.likelihoods.profiled import Profiled
 from leakgauge.attacks.likelihoods.saturated import Saturated
 from leakgauge.attacks.likelihoods.sign_agreement import SignAgreement
-from leakgauge.attacks.likelihoods.standardized import Standardized
 from leakgauge.attacks.likelihoods.uninformative import Uninformative
 from leakgauge.attacks.likelihoods.without import Without
 from leakgauge.attacks.matching import Matching
@@ -279,7 +278,6 @@ TABLE = [
     Row("likelihood", "cosine", Cosine(weight=2.0)),
     Row("likelihood", "free_scale", FreeScale()),
     Row("likelihood", "layer_normalized", LayerNormalized(weight=2.0)),
-    Row("likelihood", "standardized", Standardized(weight=2.0)),
     Row("likelihood", "profiled", Profiled(weight=2.0)),
     Row("likelihood", "profiled", Profiled(per="tensor")),
     Row("likelihood", "sign_agreement", SignAgreement(weight=2.0)),

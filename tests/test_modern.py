@@ -92,8 +92,7 @@ def deep_case(row):
 
 def test_the_parts_for_deep_networks_are_taken_there_alone():
     secret, seen = deep_case(0)
-    parts = replace(QUICK, likelihood=QUICK.deep.likelihood, priors=QUICK.deep.priors, search=QUICK.deep.search, restarts=2)
-    plain = replace(parts, annealing=None, deep=None)
+    plain = replace(QUICK, search=QUICK.deep.search, annealing=QUICK.deep.annealing, restarts=2, deep=None)
     found = QUICK.run(seen, rng=stream(0, "attack"), tick=no_tick)
     assert torch.equal(found.batch.x, plain.run(seen, rng=stream(0, "attack"), tick=no_tick).batch.x)
     assert len(found.losses) == 2
@@ -102,15 +101,3 @@ def test_the_parts_for_deep_networks_are_taken_there_alone():
     shallow = observe(model, secret, client=FedSGD(), threat=INFORMED, rng=stream(0))
     assert len(QUICK.run(shallow, rng=stream(0), tick=no_tick).losses) == 4
     assert len(replace(QUICK, deep=replace(QUICK.deep, beyond=19)).run(seen, rng=stream(0), tick=no_tick).losses) == 4
-
-
-def test_a_prior_for_deep_networks_says_what_it_has_learned_from():
-    class Taught:
-        def __call__(self, batch, seen, /):
-            return batch.x.sum()
-
-        def knows(self, x, inputs, /):
-            return torch.tensor([True, False])
-
-    attack = replace(QUICK, deep=replace(QUICK.deep, priors=(Taught(),)))
-    assert attack.knows(torch.zeros(2, *INPUTS.shape), INPUTS).tolist() == [True, False]

@@ -1,27 +1,27 @@
-"""What takes the place of some parts of an attack in a network of many rectifiers, where an update is explained by other means."""
+"""What takes the place of some parts of an attack in a network of many rectifiers, where every way to the image is broken."""
 
 from __future__ import annotations
 
 from typing import Any, final
 
+from leakgauge.attacks.annealing import Annealing
 from leakgauge.core.algorithm import Count, algorithm
 from leakgauge.core.kinks import kinks
-from leakgauge.core.protocols import Likelihood, Prior, Search
+from leakgauge.core.protocols import Search
 from leakgauge.core.types import Model
 
 
 @final
 @algorithm
 class Deep:
-    """The likelihood, priors, search and restarts for networks of more than `beyond` rectifiers and pools in a forward pass.
+    """The search, annealing and restarts for networks of more than `beyond` rectifiers and pools in a forward pass.
 
-    Up to there a search can follow an update to the very image behind it; beyond, every step of the way is broken by rectifiers
-    that switch, and what fits best is not what is nearest. It depends on the network alone, which everybody has.
+    Up to there a search can follow an update to the very image behind it; beyond, a rectifier switches at every step of the way.
+    It depends on the network alone, which everybody has.
     """
 
-    likelihood: Likelihood
-    priors: tuple[Prior, ...]
     search: Search
+    annealing: Annealing | None = None
     restarts: Count = 1
     beyond: Count = 6
 
@@ -32,5 +32,4 @@ class Deep:
         """
         if kinks(model) <= self.beyond:
             return {}
-        parts = {"likelihood": self.likelihood, "priors": self.priors, "search": self.search, "restarts": self.restarts}
-        return {**parts, "annealing": None, "deep": None}
+        return {"search": self.search, "annealing": self.annealing, "restarts": self.restarts, "deep": None}

@@ -59,7 +59,7 @@ class Estimates:
 def estimate(seen: Observation) -> Estimates:
     """Return what the update says."""
     sent = seen.update.delta
-    sigma = deviation(seen)
+    sigma = _sigma(seen)
     noise = sigma**2 * sum(value.numel() for value in sent.values())
     norm = math.sqrt(max(0.0, float(tree.squared_norm(sent)) - noise))
     if all(bool((value != 0).all()) for value in sent.values()):
@@ -70,13 +70,28 @@ def estimate(seen: Observation) -> Estimates:
     return Estimates(norm, columns=_columns(seen, dummies), sigma=sigma)
 
 
-def deviation(seen: Observation, /) -> float:
-    """Return the standard deviation of noise in the linear layers, 0 where they show none.
+def _columns(seen: Observation, dummies: list[Params]) -> dict[str, Tensor]:
+    """Linear weights of whose inputs more were left out altogether than a network's silent units explain."""
+    found = {}
+    for name in _linear(seen):
+        weight = seen.update.delta[name]
+        if _exceeds(_missing, name, weight, dummies):
+            found[name] = (weight != 0).any(dim=0).to(weight)
+    return found
 
-    It is what remains of an update beside as many directions as examples: the gradient of n examples has rank n at most. Of the
-    other directions, exact arithmetic leaves 0 and rounding next to it. A weight's residual has (rows - n) (columns - n) degrees of
-    freedom. What has directions of its own, as after several local steps, is no noise: that fills all directions, its largest
-    singular value is about (sqrt(rows) + sqrt(columns)) times its deviation, and the middle one not much less.
+
+def _exceeds(share: Callable[[Tensor], float], name: str, value: Tensor, dummies: list[Params]) -> bool:
+    """Whether a share of zeros is more than a network's own; of what no dummy moves, all zeros are."""
+    return share(value) > _MORE + max((share(one[name]) for one in dummies if name in one), default=1.0)
+
+
+def _sigma(seen: Observation) -> float:
+    """The standard deviation of noise in the linear layers: what remains of an update beside as many directions as examples.
+
+    The gradient of n examples has rank n at most. Of the other directions, exact arithmetic leaves 0 and rounding next to it. A
+    weight's residual has (rows - n) (columns - n) degrees of freedom. What has directions of its own, as after several local steps,
+    is no noise: that fills all directions, its largest singular value is about (sqrt(rows) + sqrt(columns)) times its deviation,
+    and the middle one not much less.
     """
     squares, freedom = 0.0, 0
     for name in _linear(seen):
@@ -94,21 +109,6 @@ def deviation(seen: Observation, /) -> float:
             continue
         squares, freedom = squares + square, freedom + free
     return math.sqrt(squares / freedom) if freedom >= _LEAST else 0.0
-
-
-def _columns(seen: Observation, dummies: list[Params]) -> dict[str, Tensor]:
-    """Linear weights of whose inputs more were left out altogether than a network's silent units explain."""
-    found = {}
-    for name in _linear(seen):
-        weight = seen.update.delta[name]
-        if _exceeds(_missing, name, weight, dummies):
-            found[name] = (weight != 0).any(dim=0).to(weight)
-    return found
-
-
-def _exceeds(share: Callable[[Tensor], float], name: str, value: Tensor, dummies: list[Params]) -> bool:
-    """Whether a share of zeros is more than a network's own; of what no dummy moves, all zeros are."""
-    return share(value) > _MORE + max((share(one[name]) for one in dummies if name in one), default=1.0)
 
 
 def _dummies(seen: Observation) -> list[Params]:

@@ -76,9 +76,9 @@ class Matching:
     A search, and the restarting, ends early at a loss of `enough` times that of a vanishing update. With `group`, each restart is a
     group of members that are searched together, and with `copies`, a candidate has one copy of the batch per epoch. With `ball`, a
     candidate is as good as what lies around it on average, and with `annealing`, the weight of the likelihood grows. With
-    `refinement`, the search goes on from a generator's best image towards pixels. `deep` has other parts for deep networks, and no
-    annealing. Labels that a rule leaves open (floating logits) join the unknowns, and so do those of a likelihood or a replay that
-    has some (`Adjustable`). Rounds that were seen of one batch add up.
+    `refinement`, the search goes on from a generator's best image towards pixels. `deep` has other parts for deep networks.
+    Labels that a rule leaves open (floating logits) join the unknowns, and so do those of a likelihood or a replay that has some
+    (`Adjustable`). Rounds that were seen of one batch add up.
     """
 
     likelihood: Likelihood
@@ -112,13 +112,7 @@ class Matching:
     @property
     def uses(self) -> frozenset[str]:
         """What the parts use, and all rounds."""
-        return used_by(*self._judging, self.space, self.replay, self.labels) | {ROUNDS}
-
-    @property
-    def _judging(self) -> tuple[Likelihood | Prior, ...]:
-        """The likelihoods and priors for any network."""
-        plain: tuple[Likelihood | Prior, ...] = (self.likelihood, *self.priors)
-        return plain if self.deep is None else (*plain, self.deep.likelihood, *self.deep.priors)
+        return used_by(self.likelihood, *self.priors, self.space, self.replay, self.labels) | {ROUNDS}
 
     def informed(self) -> Attack:
         """The same attack with known labels and the granted procedure, out of a generator's images into pixels."""
@@ -190,7 +184,9 @@ class Matching:
 
     def knows(self, x: Tensor, inputs: Inputs, /) -> Tensor:
         """Return [n], whether the space or a prior has learned from an example."""
-        known = [part.knows(x, inputs).to(x.device) for part in (self.space, *self._judging) if isinstance(part, Learned)]
+        known = [
+            part.knows(x, inputs).to(x.device) for part in (self.space, self.likelihood, *self.priors) if isinstance(part, Learned)
+        ]
         return torch.stack([torch.zeros(len(x), dtype=torch.bool, device=x.device), *known]).any(dim=0)
 
     def sample(self, seen: Observation, count: int, /, *, rng: Rng) -> Batch | None:

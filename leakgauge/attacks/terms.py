@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from leakgauge.attacks.copies import EpochCopies
-from leakgauge.attacks.engine.products import Comparing, Products, Resolving, Shape, Shaping, Target, products
+from leakgauge.attacks.engine.products import Comparing, Products, Shape, Shaping, Target, products
 from leakgauge.core import tree
 from leakgauge.core.abilities import Adjustable, Separable
 from leakgauge.core.protocols import Likelihood, Point, Prior, Replay
@@ -75,7 +75,7 @@ class Terms:
         return Losses(
             torch.stack([self.likelihood.compare(one) for one in compared]).sum(dim=0),
             self._priors(seen, batch),
-            torch.stack([self._are_sound(one) for one in compared]).all(dim=0),
+            torch.stack([one.are_sound for one in compared]).all(dim=0),
         )
 
     def vanishing(self, seen: Observation) -> float:
@@ -102,9 +102,6 @@ class Terms:
             for prior in self.priors
         ]
         return torch.stack([batch.x.new_zeros(len(seen)), *found]).sum(dim=0)
-
-    def _are_sound(self, found: Products) -> Tensor:
-        return found.are_sound & self.likelihood.is_sharp(found) if isinstance(self.likelihood, Resolving) else found.are_sound
 
     def _products(self, seen: Sequence[Observation], batch: Batch, aim: Target) -> Products | None:
         shapes = {id(one): self._shape(one) for one in seen}

@@ -122,15 +122,6 @@ class Comparing(Protocol):
         ...
 
 
-@runtime_checkable
-class Resolving(Protocol):
-    """A likelihood that needs more digits of the products than their sums have near the truth."""
-
-    def is_sharp(self, found: Products, /) -> Tensor:
-        """Return [candidates], whether the products hold the digits that `compare` needs."""
-        ...
-
-
 def products(model: Model, batch: Batch, candidates: int, aim: Target, changes: Mapping[str, Change]) -> Products | None:
     """Return the products of the mean gradients of `candidates` batches, which stand one behind the other in `batch`.
 
