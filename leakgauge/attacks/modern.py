@@ -28,8 +28,8 @@ def modern(
     The objective is that of Inverting Gradients (Geiping et al., NeurIPS 2020). A strong prior smooths it at first, and would be
     in the picture's way at last (annealing: Balunovic et al., ICLR 2022, Sec. 5); a start that ends in a place of its own is
     given up early; and where the network is smooth, L-BFGS finds in some hundred evaluations what Adam creeps towards. `steps`
-    are those of a stage. In a deep network of rectifiers half as many starts go all the way, in two stages of four times as many
-    steps, which are longer as well. What it finds, and in what time: `python -m benchmarks modern`.
+    are those of a stage. In a deep network of rectifiers there are half as many starts, and two stages of four times as many steps,
+    which are longer as well. What it finds, and in what time: `python -m benchmarks modern`.
     """
     return Matching(
         likelihood=Cosine(),
@@ -41,7 +41,7 @@ def modern(
         annealing=Annealing(start=1e-3, stages=4, measured=True, halving=True, polish=LBFGS(steps=15)),
         deep=Deep(
             search=Adam(learning_rate=0.4, steps=4 * steps, schedule="cosine"),
-            annealing=Annealing(start=1e-2, stages=2, measured=True),
+            annealing=Annealing(start=1e-2, stages=2, measured=True, halving=True),
             restarts=(restarts + 1) // 2,
         ),
         restarts=restarts,
