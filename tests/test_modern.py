@@ -67,15 +67,16 @@ def test_an_update_that_knows_nothing_gives_nothing(kind, net, seeds):
     assert not {"leaks", "partial leak", "no leak found by these attacks"} & set(told), "no client makes such an update"
 
 
-def test_it_finds_more_than_inverting_gradients_in_as_many_steps():
+@pytest.mark.parametrize(("victim", "steps"), [(LeNet(channels=6), 1000), (resnet20(), 400)], ids=["smooth", "deep"])
+def test_it_finds_more_than_inverting_gradients_in_as_many_steps(victim, steps):
     gains = []
     for row in (0, 40, 80):
-        model = LeNet(channels=6).build(INPUTS, rng=stream(row, "victim"))
+        model = victim.build(INPUTS, rng=stream(row, "victim"))
         secret = Batch(DATA["natural"][row : row + 1], torch.tensor([row % CLASSES]))
         seen = observe(model, secret, client=FedSGD(), threat=INFORMED, rng=stream(0))
         found = [
             float(PSNR()(attack.run(seen, rng=stream(row, "attack"), tick=no_tick).batch.x, secret.x))
-            for attack in (QUICK, inverting_gradients(steps=1000))
+            for attack in (QUICK, inverting_gradients(steps=steps))
         ]
         gains.append(found[0] - found[1])
     assert sorted(gains)[1] > 3
