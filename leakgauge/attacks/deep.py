@@ -23,7 +23,7 @@ class Deep:
     search: Search
     annealing: Annealing | None = None
     restarts: Count = 1
-    beyond: Count = 6
+    beyond: Count = 3
 
     def instead(self, model: Model, /) -> dict[str, Any]:
         """Return parts by name that take the place of an attack's: none in a shallower network.
