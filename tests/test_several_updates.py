@@ -111,7 +111,7 @@ def test_an_update_of_ordinary_size_is_not_copied():
 ATTACKS = {
     "one_start": inverting_gradients(steps=8),
     "restarts": inverting_gradients(steps=8, restarts=3),
-    "modern": modern(steps=4, restarts=4),
+    "modern": modern(steps=4, restarts=4, total_variation=3e-4),  # at less, what rounding does grows
     "annealing": replace(inverting_gradients(steps=4, restarts=3), annealing=Annealing(start=0.1, stages=2, halving=True)),
 }
 
