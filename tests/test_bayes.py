@@ -12,6 +12,7 @@ from leakgauge.attacks.annealing import Annealing
 from leakgauge.attacks.ball import Ball
 from leakgauge.attacks.bayes import bayes
 from leakgauge.attacks.cpl import cpl
+from leakgauge.attacks.deep import Deep
 from leakgauge.attacks.dlg import dlg
 from leakgauge.attacks.dummies import draw
 from leakgauge.attacks.gradinversion import gradinversion
@@ -159,9 +160,12 @@ def test_annealed_restarts_at_once_are_those_of_one_after_the_other(halving):
     torch.testing.assert_close(together.batch.x, apart.batch.x, rtol=1e-3, atol=1e-4)
 
 
-def test_a_group_is_not_annealed():
+@pytest.mark.parametrize(
+    "parts", [{"annealing": Annealing()}, {"deep": Deep(search=Adam(), annealing=Annealing())}], ids=["plain", "deep"]
+)
+def test_a_group_is_not_annealed(parts):
     with pytest.raises(UsageError, match="annealing: a group ends with one member"):
-        matching(Adam(), group=GroupConsistency(), annealing=Annealing())
+        matching(Adam(), group=GroupConsistency(), **parts)
 
 
 def test_under_gaussian_noise_bayes_is_the_squared_distance_up_to_its_weight():

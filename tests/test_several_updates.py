@@ -111,14 +111,14 @@ def test_an_update_of_ordinary_size_is_not_copied():
 ATTACKS = {
     "one_start": inverting_gradients(steps=8),
     "restarts": inverting_gradients(steps=8, restarts=3),
-    "modern": modern(steps=4, restarts=4, total_variation=3e-4),  # at less, what rounding does grows
+    "modern": modern(steps=4, restarts=4),
     "annealing": replace(inverting_gradients(steps=4, restarts=3), annealing=Annealing(start=0.1, stages=2, halving=True)),
 }
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 def test_several_updates_end_where_each_ends_alone(attack, crossings):
-    seen = [seen_of(seed) for seed in (1, 2, 3)]
+    seen = [widened(seen_of(seed)) for seed in (1, 2, 3)]  # L-BFGS makes rounding grow
     ticks = []
     together = attack.run_each(seen, rngs=[stream(seed, "attack") for seed in (1, 2, 3)], tick=ticks.append)
     assert crossings == [3]

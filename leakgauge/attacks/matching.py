@@ -101,7 +101,7 @@ class Matching:
             raise UsageError("Matching.copies: the replay granted takes them for one batch; take unrolled, or leave copies out")
         if self.refinement is not None and (self.copies is not None or self.group is not None):
             raise UsageError("Matching.refinement: goes on from one batch, not from copies or a group; leave one of them out")
-        if self.group is not None and self.annealing is not None:
+        if self.group is not None and any(part is not None and part.annealing is not None for part in (self, self.deep)):
             raise UsageError("Matching.annealing: a group ends with one member, from which it cannot go on; leave one of them out")
 
     @property
