@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -26,27 +28,35 @@ from leakgauge.core.rng import stream
 from leakgauge.core.types import no_tick
 from leakgauge.victims.module import Module
 
-SIDE, STEPS = 224, 3
+SIDE, STEPS, TURNS = 224, 3, 5
+GOALS = {"peak, MB": " (goal: at most 0.7)", "step, s": ""}
 LARGE = Module(module="torchvision:resnet18")
 
 
 def run(settings: Settings, results: Results) -> Shown:
-    """Measure `--steps` steps of each."""
+    """Measure `--steps` steps of each, in turn, `--images` times."""
     settings.pool()  # says what is missing before a process is started
     steps, ways = settings.steps or STEPS, [name for name in WAYS if name != "breaching" or is_installed()]
-    rows = [results.row("large", {"way": way, "steps": steps}, partial(_apart, way, steps, settings.data)) for way in ways]
-    found = {row["way"]: row for row in rows}
-    told = [
-        f"{name} to breaching: {found['leakgauge'][name] / found['breaching'][name]:.2f}{goal}"
-        for name, goal in (("peak, MB", " (goal: at most 0.7)"), ("step, s", ""))
-        if "breaching" in found
+    rows = [
+        {
+            "turn": turn,
+            **results.row("large", {"way": way, "steps": steps, "turn": turn}, partial(_apart, way, steps, settings.data)),
+        }
+        for turn, way in product(range(settings.images or TURNS), ways)
     ]
+    told = [f"{name} to breaching, median and range: {_ratios(rows, name)}{goal}" for name, goal in GOALS.items() if is_installed()]
     return Shown(
         f"ResNet-18 of torchvision, one image of {SIDE}x{SIDE}: peak memory above that of model and update, and seconds a step",
         rows,
-        {name: name for name in ("way", "peak, MB", "in all, MB", "step, s")},
+        {name: name for name in ("turn", "way", "peak, MB", "in all, MB", "step, s")},
         told,
     )
+
+
+def _ratios(rows: Sequence[Values], name: str) -> str:
+    ours, theirs = ([row[name] for row in rows if row["way"] == way] for way in ("leakgauge", "breaching"))
+    found = [one / other for one, other in zip(ours, theirs, strict=True)]
+    return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
 
 
 def _apart(way: str, steps: int, data: Path | None) -> Values:

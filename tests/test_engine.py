@@ -8,7 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.functional import fold, unfold
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from leakgauge.attacks.ball import Ball
 from leakgauge.attacks.computing import Computed
@@ -33,6 +35,7 @@ from leakgauge.attacks.searches.lbfgs import LBFGS
 from leakgauge.attacks.spaces.pixels import Pixels
 from leakgauge.attacks.terms import Terms
 from leakgauge.clients.fedsgd import FedSGD
+from leakgauge.core import tree
 from leakgauge.core.capabilities import INFORMED
 from leakgauge.core.kinks import kinks
 from leakgauge.core.rng import stream
@@ -397,6 +400,44 @@ def test_an_update_of_training_is_replayed_one_by_one(attack):
     trained = replace(seen, client=FedSGD(batchnorm="train"))
     assert not attack.terms.can_compare(trained)
     assert replace(attack, replay=OneGradient()).terms.can_compare(trained)
+
+
+class Held(TorchDispatchMode):
+    """The most bytes that the results of operations held at once, views of what was there before apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.most, self._held = 0, {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        given = {one.untyped_storage()._cdata for one in args if isinstance(one, torch.Tensor)}
+        for one in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(one, torch.Tensor) and (storage := one.untyped_storage())._cdata not in given:
+                self._held[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        self._held = {key: (ref, size) for key, (ref, size) in self._held.items() if not ref.expired()}
+        self.most = max(self.most, sum(size for _, size in self._held.values()))
+        return made
+
+
+def test_a_cosine_that_is_looked_at_copies_one_tensor_of_each_tree_at_a_time():
+    one, other = ({str(at): torch.full((1000,), value) for at in range(20)} for value in (1.0, 2.0))
+    with torch.no_grad(), Held() as held:
+        assert float(tree.cosine(one, other)) == pytest.approx(1)
+    assert 8_000 <= held.most < 20_000, "of 160,000 in both"
+
+
+def test_a_step_by_products_holds_no_gradient():
+    problem = problem_of(seen_of(MLP(hidden=(3000,)).build(INPUTS, rng=stream(0)), 1))
+    gradient = sum(value.nbytes for value in problem.seen.update.delta.values())
+    points, computed = points_of(problem, 1), Computed((problem,))
+    computed.descents(points)  # the first step is compared with that of the gradient itself
+    with Held() as held:
+        computed.descents(points)
+    assert held.most < gradient / 5
+    with Held() as held:
+        one_by_one(problem, points)
+    assert held.most > gradient
 
 
 def test_an_update_of_zero_has_no_unit():

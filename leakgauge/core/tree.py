@@ -37,9 +37,11 @@ def cosine(tree: Params, other: Params) -> Tensor:
     names = [name for name in other if name in tree]
     # Squares of very small or large numbers leave the range of the type: both are brought to about 1 by a power of two, exactly.
     small, large = (2.0 ** -_exponent([one[name] for name in names]) for one in (tree, other))
-    pairs = [((tree[name] * small).reshape(-1), (other[name] * large).reshape(-1)) for name in names]
-    inner = torch.stack([torch.dot(a, b) for a, b in pairs]).sum()
-    squares = torch.stack([torch.dot(a, a) for a, _ in pairs]).sum() * torch.stack([torch.dot(b, b) for _, b in pairs]).sum()
+    # One after the other, so that what is as large as a tree need not be held at once where nothing is differentiated.
+    pairs = (((tree[name] * small).reshape(-1), (other[name] * large).reshape(-1)) for name in names)
+    each = zip(*((torch.dot(a, b), torch.dot(a, a), torch.dot(b, b)) for a, b in pairs), strict=True)
+    inner, own, others = (torch.stack(parts).sum() for parts in each)
+    squares = own * others
     # The floor keeps the gradient finite where a vector vanishes.
     return inner / squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt()
 
