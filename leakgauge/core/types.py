@@ -17,6 +17,7 @@ from leakgauge.core.capabilities import ThreatModel as ThreatModel
 from leakgauge.core.errors import UsageError
 from leakgauge.core.guarding import guarded, told
 from leakgauge.core.outputs import logits_in
+from leakgauge.core.recurrent import differentiable
 from leakgauge.core.reduction import Reduction, reduction
 
 Params = Mapping[str, Tensor]
@@ -130,7 +131,7 @@ class Model:
         """
         if self.net.training is not training:
             self.net.train(training)
-        with guarded("model forward", "mend the network, or pass it what it takes"):
+        with guarded("model forward", "mend the network, or pass it what it takes"), differentiable(self.net, x.device):
             output = functional_call(self.net, {**params, **buffers}, (self.inputs.normalize(x),))
         return logits_in(output, len(x), self.inputs.classes)
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
 from leakgauge.attacks.engine.tape import Entry, Tape
-from leakgauge.core.autodiff import is_replayed
+from leakgauge.core.autodiff import has_second_derivatives, is_replayed
 from leakgauge.core.guarding import guarded
 from leakgauge.core.types import Batch, Model, Observation, Params
 
@@ -127,10 +127,13 @@ def products(model: Model, batch: Batch, candidates: int, aim: Target, changes: 
 
     The network runs in evaluation mode. `changes` says of some tensors what becomes of their gradients. Parameters that this cannot
     follow, shared ones and those of other layers than linear ones, 2-d convolutions without groups and normalizations, have their
-    gradient written down; of several candidates that cannot be, and the answer is None. The result stays attached to the batch
-    when the batch requires a gradient. Raises UsageError for whatever the model raises.
+    gradient written down; of several candidates that cannot be, and the answer is None. So it is where the batch requires a
+    gradient, to which the result stays attached, and the model has no second derivatives. Raises UsageError for whatever the model
+    raises.
     """
     attached = is_replayed(batch)
+    if attached and not has_second_derivatives(model, batch, training=False):
+        return None
     with torch.enable_grad():
         leaves = {name: value.detach().requires_grad_() for name, value in model.trained.items()}
         tape = Tape(leaves)
