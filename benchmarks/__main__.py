@@ -25,6 +25,7 @@ NAMES = (
     "restarts",
     "throughput",
     "threads",
+    "ways",
     "scaling",
     "large",
     "candidates",

@@ -13,7 +13,8 @@ from leakgauge.clients.gradients import MeanGradient
 from leakgauge.clients.optimizers.adam import Adam, adamw
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.core import tree
-from leakgauge.core.autodiff import is_replayed, loss_gradient
+from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.differentiation import is_replayed
 from leakgauge.core.errors import UsageError
 from leakgauge.core.rng import stream
 from leakgauge.core.types import Batch, Inputs

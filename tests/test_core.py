@@ -9,8 +9,9 @@ from table import FLAT
 from torch import nn
 
 from leakgauge.core import anatomy, tree
-from leakgauge.core.autodiff import is_replayed, loss_gradient
+from leakgauge.core.autodiff import loss_gradient
 from leakgauge.core.capabilities import EAVESDROPPER, SERVER
+from leakgauge.core.differentiation import is_replayed
 from leakgauge.core.errors import LeakgaugeError, MissingExtra, OutOfScope, UsageError, suggestion
 from leakgauge.core.protocols import Pool
 from leakgauge.core.rng import fork, normal_like, stream, uniform

@@ -1,9 +1,12 @@
 """Networks whose kernels have first derivatives alone: slopes by differences, against those of such with second ones."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 import leakgauge as lg
 from leakgauge.attacks.computing import Computed
@@ -22,7 +25,7 @@ from leakgauge.core import autodiff, tree
 from leakgauge.core.autodiff import has_second_derivatives, loss_gradient
 from leakgauge.core.capabilities import INFORMED
 from leakgauge.core.errors import UsageError
-from leakgauge.core.recurrent import differentiable
+from leakgauge.core.reversible import reversible
 from leakgauge.core.rng import stream
 from leakgauge.core.threat import observe
 from leakgauge.core.types import Batch, Inputs, Model, Update
@@ -170,18 +173,20 @@ def test_a_compiled_step_gives_the_same(monkeypatch, tmp_path):
 
 
 class Single(nn.Module):
-    """Without second derivatives, and in no other precision than its own."""
+    """Without second derivatives, and in single precision alone: it raises in another, or computes in single on its way."""
 
-    def __init__(self):
+    def __init__(self, raises):
         super().__init__()
-        self.head = nn.Linear(432, 5)
+        self.head, self.raises = nn.Linear(432, 5), raises
 
     def forward(self, x):
-        return functional.hardsigmoid(self.head(x.flatten(1))) @ torch.eye(5)
+        x = functional.hardsigmoid(self.head(x.flatten(1)))
+        return x @ torch.eye(5) if self.raises else x.float().square()
 
 
-def test_what_has_neither_is_told_in_one_line():
-    net = Single()
+@pytest.mark.parametrize("raises", [True, False])
+def test_what_has_neither_is_told_in_one_line(raises):
+    net = Single(raises)
     model = Model(net, {name: value.detach() for name, value in net.named_parameters()}, {}, functional.cross_entropy, INPUTS)
     with pytest.raises(UsageError, match=r"model backward: raised RuntimeError \(.*hardsigmoid_backward.*double precision"):
         slopes_of(problem_of(model, batch_of(1, torch.float32)))
@@ -209,9 +214,29 @@ def test_recurrent_layers_on_a_gpu_run_without_kernels_that_have_no_way_back():
     device = torch.device("cuda")
     seen = []
     for net, where in ((nn.LSTM(2, 2), device), (nn.Sequential(nn.Linear(2, 2), nn.GRU(2, 2)), device), (nn.Linear(2, 2), device)):
-        with differentiable(net, where):
+        with reversible(net, where):
             seen.append(torch.backends.cudnn.enabled)
-    with differentiable(nn.LSTM(2, 2), torch.device("cpu")):
+    with reversible(nn.LSTM(2, 2), torch.device("cpu")):
         seen.append(torch.backends.cudnn.enabled)
     assert seen == [False, False, True, True]
     assert torch.backends.cudnn.enabled
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, is_reentrant):
+        super().__init__()
+        self.one, self.two, self.head, self.is_reentrant = nn.Linear(432, 8), nn.Linear(8, 8), nn.Linear(8, 5), is_reentrant
+
+    def forward(self, x):
+        return self.head(checkpoint(lambda x: self.two(x).sigmoid(), self.one(x.flatten(1)), use_reentrant=self.is_reentrant))
+
+
+@pytest.mark.parametrize("is_reentrant", [False, True])
+def test_checkpoints_are_refused_for_they_would_run_with_the_weights_that_lie_in_the_module(is_reentrant):
+    net = Checkpointed(is_reentrant)
+    params = {name: value.detach() + 1 for name, value in net.named_parameters()}
+    model = Model(net, params, {}, functional.cross_entropy, INPUTS)
+    with pytest.raises(UsageError, match=r"^model (forward|backward): raised RuntimeError \(.*checkpoint"):
+        loss_gradient(model, batch_of(1, torch.float32))
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"):  # torch's, that there will be no gradients
+        assert model.logits(batch_of(1, torch.float32).x).shape == (1, 5)

@@ -17,7 +17,7 @@ from leakgauge.attacks.engine.descent import row_of, stacked, together
 from leakgauge.attacks.engine.products import Target
 from leakgauge.attacks.objective import Problem, aims_of, losses_of
 from leakgauge.core.abilities import Descents
-from leakgauge.core.autodiff import slopes
+from leakgauge.core.differentiation import slopes
 from leakgauge.core.protocols import Point
 
 AT_ONCE = 16

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from leakgauge.core import tree
-from leakgauge.core.autodiff import slopes
+from leakgauge.core.differentiation import slopes
 from leakgauge.core.lock import Factors, locks, opened
 from leakgauge.core.types import Batch, Model, Rng
 

@@ -12,8 +12,8 @@ from leakgauge.clients.gradients import MeanGradient, factor
 from leakgauge.clients.optimizers.sgd import SGD
 from leakgauge.core import tree
 from leakgauge.core.algorithm import Count, algorithm
-from leakgauge.core.autodiff import is_replayed
 from leakgauge.core.belief import Noisy
+from leakgauge.core.differentiation import is_replayed
 from leakgauge.core.errors import OutOfScope
 from leakgauge.core.protocols import GradientRule, Optimizer
 from leakgauge.core.types import Batch, Client, Model, Params, Rng, Update

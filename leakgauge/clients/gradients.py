@@ -7,7 +7,8 @@ from typing import final
 
 from leakgauge.core.abilities import Averaging
 from leakgauge.core.algorithm import algorithm
-from leakgauge.core.autodiff import Gradient, loss_gradient
+from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.differentiation import Gradient
 from leakgauge.core.protocols import GradientRule
 from leakgauge.core.types import Batch, Model, Rng
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,22 +12,11 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from leakgauge.core import tree
-from leakgauge.core.differences import Chance, attached
+from leakgauge.core.differences import Chance, by_differences, computes_in_double_precision
+from leakgauge.core.differentiation import DIFFERENTIABLE, Gradient, differentiated, is_replayed, slopes
 from leakgauge.core.errors import UsageError
 from leakgauge.core.guarding import guarded
-from leakgauge.core.types import Batch, Model, Params
-
-
-class Gradient(NamedTuple):
-    """A mean gradient, and the buffers after the forward pass (changed in training mode only)."""
-
-    params: Params
-    buffers: Params
-
-
-def is_replayed(batch: Batch) -> bool:
-    """Whether a search differentiates through what this batch produces."""
-    return torch.is_grad_enabled() and (batch.x.requires_grad or batch.y.requires_grad)
+from leakgauge.core.types import Batch, Model
 
 
 def loss_gradient(model: Model, batch: Batch, *, training: bool = False) -> Gradient:
@@ -40,8 +28,8 @@ def loss_gradient(model: Model, batch: Batch, *, training: bool = False) -> Grad
     nothing is trained, and for whatever the model raises.
     """
     if is_replayed(batch) and not has_second_derivatives(model, batch, training=training):
-        return _by_differences(model, batch, training=training)
-    return _by_differentiation(model, batch, training=training, replayed=is_replayed(batch))
+        return by_differences(model, batch, training=training)
+    return differentiated(model, batch, training=training, replayed=is_replayed(batch))
 
 
 def has_second_derivatives(model: Model, batch: Batch, *, training: bool) -> bool:
@@ -65,27 +53,33 @@ _FOUND: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()
 def _is_differentiable(model: Model, batch: Batch, *, training: bool) -> bool:
     chance = Chance.on(batch.x.device)
 
-    def tried(way: Callable[[Model, Batch], Gradient]) -> tuple[Tensor, bool]:
+    def tried(way: Callable[[Model, Batch], Gradient]) -> Tensor:
         x = batch.x.clone().requires_grad_()
         with chance.again():
             gradient = way(model, Batch(x, batch.y)).params
-        (moved,) = slopes(tree.squared_norm(gradient), [x])
-        return moved, any(isinstance(node, torch.autograd.function.BackwardCFunction) for node in _nodes(gradient.values()))
+        return slopes(tree.squared_norm(gradient), [x])[0]
+
+    def differenced() -> Tensor:
+        if not computes_in_double_precision(model, batch, training=training):
+            raise UsageError("model: computes in single precision whatever it is given, expected double; leave casts out")
+        return tried(partial(by_differences, training=training))
 
     try:
-        found, is_of_own = tried(partial(_by_differentiation, training=training, replayed=True))
+        with chance.again():
+            is_of_own = _differentiated_twice(model, batch, training=training)
     except UsageError as failure:
         try:
-            tried(partial(_by_differences, training=training))
+            differenced()
         except UsageError:
             raise failure from None  # that double precision does not help says less than what is missing
         return False
     if not is_of_own:
         return True
     try:
-        expected, _ = tried(partial(_by_differences, training=training))
+        expected = differenced()
     except UsageError:
         return True
+    found = tried(partial(differentiated, training=training, replayed=True))
     return bool((found - expected).norm() <= _NEAR * expected.norm())
 
 
@@ -93,73 +87,28 @@ _NEAR = 1e-4
 """How far slopes may be from the differences, as a share: rounding is less, and what a cut takes away is more."""
 
 
-def _nodes(values: Iterable[Tensor]) -> set[Node]:
-    """All operations that tensors came from."""
+def _differentiated_twice(model: Model, batch: Batch, *, training: bool) -> bool:
+    """Whether there are functions of somebody's own; by examples alone, for which no gradient as large as the weights is held."""
+    x = batch.x.clone().requires_grad_()
+    buffers = {name: value.clone() for name, value in model.buffers.items()}
+    with torch.enable_grad():
+        loss = model.loss_of(model.forward(model.params, buffers, x, training=training), batch.y)
+        if not loss.requires_grad:  # the examples have no part in it
+            return False
+        is_of_own = any(isinstance(node, torch.autograd.function.BackwardCFunction) for node in _nodes(loss))
+        with guarded("model backward", DIFFERENTIABLE):
+            (slope,) = torch.autograd.grad(loss, [x], create_graph=True, materialize_grads=True)
+        slopes(slope.square().sum(), [x])
+    return is_of_own
+
+
+def _nodes(value: Tensor) -> set[Node]:
+    """All operations that a tensor came from."""
     found: set[Node] = set()
-    ahead = [value.grad_fn for value in values]
+    ahead = [value.grad_fn]
     while ahead:
         node = ahead.pop()
         if node is not None and node not in found:
             found.add(node)
             ahead += [before for before, _ in node.next_functions]
     return found
-
-
-def _by_differences(model: Model, batch: Batch, *, training: bool) -> Gradient:
-    """The gradient of a model whose kernels have first derivatives alone, attached to what it depends on."""
-    chance = Chance.on(batch.x.device)
-    plain = {name: value.detach() for name, value in model.params.items()}
-    found = _by_differentiation(
-        replace(model, params=plain), Batch(batch.x.detach(), batch.y.detach()), training=training, replayed=False
-    )
-
-    def loss(params: Params, one: Batch) -> Tensor:
-        logits = model.forward({**_doubled(plain), **params}, _doubled(model.buffers), one.x, training=training)
-        return model.loss_of(logits, one.y)
-
-    return found._replace(params=attached(found.params, loss, model.trained, batch, chance))
-
-
-def _doubled(tensors: Params) -> dict[str, Tensor]:
-    """Copies, those of floating point numbers in double precision."""
-    return {
-        name: value.to(torch.double if value.is_floating_point() else value.dtype, copy=True) for name, value in tensors.items()
-    }
-
-
-def _by_differentiation(model: Model, batch: Batch, *, training: bool, replayed: bool) -> Gradient:
-    with torch.enable_grad():
-        leaves = {name: value if value.requires_grad else value.detach().requires_grad_() for name, value in model.trained.items()}
-        buffers = {name: value.clone() for name, value in model.buffers.items()} if training else model.buffers
-        logits = model.forward({**model.params, **leaves}, buffers, batch.x, training=training)
-        loss = model.loss_of(logits, batch.y)
-        if not loss.requires_grad:
-            raise UsageError(
-                "model: its loss depends on no parameter that is trained, expected at least one; "
-                "take out detach or no_grad, or call requires_grad_(True) on a layer that the forward pass uses"
-            )
-        with guarded("model backward", _DIFFERENTIABLE):
-            values = torch.autograd.grad(loss, list(leaves.values()), create_graph=replayed, allow_unused=True)
-    gradient = {name: value for name, value in zip(leaves, values, strict=True) if value is not None}
-    if not gradient:
-        raise UsageError(
-            "model: the forward pass uses none of the parameters that are trained, expected at least one; unfreeze one that it uses"
-        )
-    return Gradient(gradient, buffers)
-
-
-def slopes(value: Tensor, unknowns: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return the derivative of a number with respect to each unknown; 0 for one that it does not depend on.
-
-    The way leads through the network, and where the number is made of gradients, through its derivatives a second time. Raises
-    UsageError where an operation has none.
-    """
-    with guarded("model backward", _TWICE):
-        return torch.autograd.grad(value, list(unknowns), materialize_grads=True)
-
-
-_DIFFERENTIABLE = "mend the network or the loss, which has to be differentiable"
-_TWICE = (
-    "an attack that matches gradients differentiates them again, so choose layers and a loss with second derivatives, or that run "
-    "in double precision, where differences do, or an attack that needs none, such as analytic"
-)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from leakgauge.core import tree
-from leakgauge.core.autodiff import Gradient, loss_gradient
+from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.differentiation import Gradient
 from leakgauge.core.errors import UsageError
 from leakgauge.core.types import Batch, Model
 

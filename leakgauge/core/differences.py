@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from leakgauge.core.types import Batch, Params
+from leakgauge.core import tree
+from leakgauge.core.differentiation import Gradient, differentiated
+from leakgauge.core.types import Batch, Model, Params
 
 Loss = Callable[[Params, Batch], Tensor]
 """A model's loss of a batch, a scalar, under weights of double precision."""
@@ -43,15 +46,69 @@ class Chance(NamedTuple):
             yield
 
 
-def attached(gradient: Params, loss: Loss, params: Params, batch: Batch, chance: Chance) -> Params:
-    """Return a gradient of the loss by `params`, attached to them and to the batch by the differences that a direction asks for.
+def by_differences(model: Model, batch: Batch, *, training: bool) -> Gradient:
+    """Return the gradient as `loss_gradient` does, attached to the batch and to parameters that require a gradient by differences.
 
-    `chance` is what it was computed with. Going backward raises whatever the loss raises in double precision.
+    Going backward raises whatever the model raises in double precision. One that `computes_in_double_precision` does not hold for
+    raises nothing, and its differences are noise.
     """
-    run = _Pass(loss, tuple(gradient), tuple(params), chance)
+    chance = Chance.on(batch.x.device)
+    plain = {name: value.detach() for name, value in model.params.items()}
+    gradient = differentiated(replace(model, params=plain), _detached(batch), training=training, replayed=False)
+    run = _Pass(_doubled_loss(model, training=training), tuple(gradient.params), tuple(model.trained), chance)
     # torch leaves this call without types
-    values = _Differenced.apply(tuple(gradient.values()), run, batch.x, batch.y, *params.values())  # type: ignore[no-untyped-call]
-    return dict(zip(gradient, values, strict=True))
+    values = _Differenced.apply(  # type: ignore[no-untyped-call]
+        tuple(gradient.params.values()), run, batch.x, batch.y, *model.trained.values()
+    )
+    return gradient._replace(params=dict(zip(gradient.params, values, strict=True)))
+
+
+def computes_in_double_precision(model: Model, batch: Batch, *, training: bool) -> bool:
+    """Return whether the loss, in double precision, changes as its gradient says over the distance that differences are taken at.
+
+    In a model that computes in single precision on its way, it changes by nothing, or by far more. Raises UsageError for whatever
+    the model raises.
+    """
+    chance, at = Chance.on(batch.x.device), _detached(batch)
+    params = {name: value.detach() for name, value in model.trained.items()}
+    with chance.again():
+        gradient = differentiated(model, at, training=training, replayed=False).params
+    params, along = _doubled({name: params[name] for name in gradient}), _doubled(gradient)
+    step = _step(list(params.values()), list(along.values()))
+    loss, sides = _doubled_loss(model, training=training), []
+    for side in (step, -step):
+        with torch.no_grad(), chance.again():
+            moved = {name: value + side * along[name] for name, value in params.items()}
+            sides.append(loss(moved, Batch(_double(at.x), _double(at.y))))
+    expected = 2 * step * tree.squared_norm(along)
+    return bool((sides[0] - sides[1] - expected).abs() <= _NEAR * expected)
+
+
+_NEAR = 0.1
+"""How far the change of a loss may be from what its gradient says, as a share: single precision shows none, or a multiple."""
+
+
+def _detached(batch: Batch) -> Batch:
+    return Batch(batch.x.detach(), batch.y.detach())
+
+
+def _doubled_loss(model: Model, *, training: bool) -> Loss:
+    plain = {name: value.detach() for name, value in model.params.items()}
+
+    def loss(params: Params, batch: Batch) -> Tensor:
+        logits = model.forward({**_doubled(plain), **params}, _doubled(model.buffers), batch.x, training=training)
+        return model.loss_of(logits, batch.y)
+
+    return loss
+
+
+def _doubled(tensors: Params) -> dict[str, Tensor]:
+    """Copies, for a forward pass may write into buffers."""
+    return {name: _double(value.clone()) for name, value in tensors.items()}
+
+
+def _double(value: Tensor) -> Tensor:
+    return value.double() if value.is_floating_point() else value
 
 
 class _Pass(NamedTuple):
@@ -80,13 +137,13 @@ class _Differenced(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *along: Tensor) -> Any:
-        x, y, *params = (value.double() if value.is_floating_point() else value for value in ctx.saved_tensors)
+        x, y, *params = map(_double, ctx.saved_tensors)
         named = dict(zip(ctx.run.moved, along, strict=True))
         directions = [
             named[name].double() if name in named else torch.zeros_like(value)
             for name, value in zip(ctx.run.names, params, strict=True)
         ]
-        step = _STEP * _norm(params) / _norm(directions).clamp_min(torch.finfo(torch.double).tiny)
+        step = _step(params, directions)
         wanted = [place for place, is_needed in enumerate(ctx.needs_input_grad[2:]) if is_needed]
         above, below = (
             ctx.run.slopes((x, y, *(value + side * by for value, by in zip(params, directions, strict=True))), wanted)
@@ -98,9 +155,11 @@ class _Differenced(torch.autograd.Function):
         return None, None, *found
 
 
-def _norm(values: Sequence[Tensor]) -> Tensor:
-    return torch.stack([value.square().sum() for value in values]).sum().sqrt()
+def _step(params: Sequence[Tensor], directions: Sequence[Tensor]) -> Tensor:
+    """How much of a direction to go to either side."""
+    size, length = (torch.stack([value.square().sum() for value in values]).sum().sqrt() for values in (params, directions))
+    return _DISTANCE * size / length.clamp_min(torch.finfo(torch.double).tiny)
 
 
-_STEP = 1e-10
-"""The distance to either side as a share of the parameters' norm: it leaves six of double precision's digits."""
+_DISTANCE = 1e-10
+"""As a share of the parameters' norm: it leaves six of double precision's digits."""

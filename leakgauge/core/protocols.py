@@ -8,7 +8,7 @@ from typing import Protocol, final
 
 from torch import Tensor
 
-from leakgauge.core.autodiff import Gradient
+from leakgauge.core.differentiation import Gradient
 from leakgauge.core.types import (
     Batch,
     Capability,

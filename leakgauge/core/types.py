@@ -17,8 +17,8 @@ from leakgauge.core.capabilities import ThreatModel as ThreatModel
 from leakgauge.core.errors import UsageError
 from leakgauge.core.guarding import guarded, told
 from leakgauge.core.outputs import logits_in
-from leakgauge.core.recurrent import differentiable
 from leakgauge.core.reduction import Reduction, reduction
+from leakgauge.core.reversible import reversible
 
 Params = Mapping[str, Tensor]
 Rng = torch.Generator
@@ -131,7 +131,7 @@ class Model:
         """
         if self.net.training is not training:
             self.net.train(training)
-        with guarded("model forward", "mend the network, or pass it what it takes"), differentiable(self.net, x.device):
+        with guarded("model forward", "mend the network, or pass it what it takes"), reversible(self.net, x.device):
             output = functional_call(self.net, {**params, **buffers}, (self.inputs.normalize(x),))
         return logits_in(output, len(x), self.inputs.classes)
 

@@ -11,7 +11,8 @@ from torch.func import grad, vmap
 from leakgauge.core import tree
 from leakgauge.core.abilities import exchange_gradient
 from leakgauge.core.algorithm import NonNegative, Positive, algorithm
-from leakgauge.core.autodiff import Gradient, is_replayed, loss_gradient
+from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.differentiation import Gradient, is_replayed
 from leakgauge.core.errors import UsageError
 from leakgauge.core.guarding import guarded
 from leakgauge.core.rng import normal_like

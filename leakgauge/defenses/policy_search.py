@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from leakgauge.core.autodiff import loss_gradient, slopes
+from leakgauge.core.autodiff import loss_gradient
+from leakgauge.core.differentiation import slopes
 from leakgauge.core.rng import uniform
 from leakgauge.core.types import Batch, Model, Params, Rng
 from leakgauge.defenses import policies

@@ -6,8 +6,8 @@ from typing import final
 
 from leakgauge.core.abilities import exchange_gradient
 from leakgauge.core.algorithm import NonNegative, algorithm
-from leakgauge.core.autodiff import Gradient
 from leakgauge.core.bottleneck import bottleneck_gradient, noise_name
+from leakgauge.core.differentiation import Gradient
 from leakgauge.core.rng import normal_like
 from leakgauge.core.types import Batch, Client, Model, Rng
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from leakgauge.core.abilities import exchange_gradient
 from leakgauge.core.algorithm import OpenShare, algorithm
 from leakgauge.core.anatomy import linear_layers, running_order
-from leakgauge.core.autodiff import slopes
 from leakgauge.core.belief import Belief
+from leakgauge.core.differentiation import slopes
 from leakgauge.core.errors import UsageError, suggestion
 from leakgauge.core.noise import Silent
 from leakgauge.core.protocols import GradientRule

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from leakgauge.core.abilities import Descending, Descents
-from leakgauge.core.autodiff import slopes
+from leakgauge.core.differentiation import slopes
 from leakgauge.core.protocols import Objective, Point
 
 

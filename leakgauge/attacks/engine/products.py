@@ -19,7 +19,8 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
 from leakgauge.attacks.engine.tape import Entry, Tape
-from leakgauge.core.autodiff import has_second_derivatives, is_replayed
+from leakgauge.core.autodiff import has_second_derivatives
+from leakgauge.core.differentiation import is_replayed
 from leakgauge.core.guarding import guarded
 from leakgauge.core.types import Batch, Model, Observation, Params
 
