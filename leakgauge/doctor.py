@@ -76,7 +76,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _attention() -> Finding:
-    """Transformers can be attacked only if attention can be derived twice, which torch's fused kernels cannot."""
+    """Attacks on transformers derive attention twice, which torch's fused kernels do not allow."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 

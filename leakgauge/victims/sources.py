@@ -111,7 +111,7 @@ def _hugging_face(folder: str, _: int, rng: Rng) -> nn.Module:
         )
     library = _library("transformers", "transformers", "transformers")
     library.utils.logging.disable_progress_bar()
-    # Attention as plain products: the fused kernels have no second derivative, which every attack needs.
+    # Attention as plain products: the fused kernels have no second derivative, which attacks ask for.
     given = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True, "attn_implementation": "eager"}
     return _made(folder, "transformers", lambda: library.AutoModelForImageClassification.from_pretrained(folder, **given), rng)
 
