@@ -20,7 +20,7 @@ INPUTS = lg.Inputs((3, 16, 16), 4)
 SECRET = (POOL.x[:1], torch.tensor([2]))
 PUBLIC = (POOL.x[40:80], torch.arange(40) % 4)
 SEARCH = {"name": "lbfgs", "steps": 60}
-ATTACK = {"name": "idlg", "search": SEARCH}
+ATTACK = {"name": "modern", "labels": "idlg", "steps": 40}  # a single start of L-BFGS misses one of the three on some machines
 
 
 @pytest.fixture(scope="module")
