@@ -56,10 +56,8 @@ def by_differences(model: Model, batch: Batch, *, training: bool) -> Gradient:
     plain = {name: value.detach() for name, value in model.params.items()}
     gradient = differentiated(replace(model, params=plain), _detached(batch), training=training, replayed=False)
     run = _Pass(_doubled_loss(model, training=training), tuple(gradient.params), tuple(model.trained), chance)
-    # torch leaves this call without types
-    values = _Differenced.apply(  # type: ignore[no-untyped-call]
-        tuple(gradient.params.values()), run, batch.x, batch.y, *model.trained.values()
-    )
+    apply: Callable[..., tuple[Tensor, ...]] = _Differenced.apply
+    values = apply(tuple(gradient.params.values()), run, batch.x, batch.y, *model.trained.values())
     return gradient._replace(params=dict(zip(gradient.params, values, strict=True)))
 
 
